@@ -1,0 +1,19 @@
+//! The pure domain: what an artifact store is, with no thread, file, clock, database or kernel in it.
+//!
+//! Everything here is a value or a function of values, so that all of it is tested without a mount.
+//! `libc` is used for the numbers of errno alone.
+
+pub mod control;
+pub mod error;
+pub mod ids;
+pub mod link;
+pub mod manifest;
+pub mod metadata;
+pub mod name;
+pub mod openfile;
+pub mod query;
+pub mod record;
+pub mod time;
+pub mod xattr;
+
+pub use error::{Error, Kind, Result};

@@ -1,0 +1,114 @@
+//! Blob stores: bytes under a key, written once, never changed.
+//!
+//! # Contract (checked by `tests/contract/blob.rs` for every implementation)
+//! - [`BlobStore::put`] is durable and whole when it returns `Ok`: a reader sees all bytes or none, never a part.
+//!   Putting a key that exists replaces it by the same bytes (keys are content hashes) and is not an error.
+//! - What is sent is proven to be what was hashed *by us*, before or while it is sent: stores that ignore
+//!   checksums exist. A mismatch is `Corrupt` and leaves nothing visible under the key.
+//! - [`BlobStore::get`] returns exactly the asked range or fails; a missing key is `NotFound`; a store that does not
+//!   answer within its deadline is `StoreUnavailable`. Reads do not verify: [`reader`] does.
+//! - [`BlobStore::delete`] of a missing key is `Ok`.
+//! - Every method is safe to call again after a failure of any kind, also after one that came when the store
+//!   had already done the work.
+//! - No method lists or heads on behalf of another.
+
+pub mod cache;
+pub mod local;
+pub mod reader;
+pub mod retry;
+pub mod s3;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::artifact::Result;
+use crate::artifact::ids::BlobHash;
+use crate::artifact::record::Chunks;
+
+/// A key inside a store: `blobs/ab/abcd…` or `manifests/run_42.json`, under the tenant's name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BlobKey(pub String);
+
+impl BlobKey {
+    /// Two levels, so that no directory of the local store grows past what `ls` bears.
+    #[must_use]
+    pub fn blob(tenant: &str, hash: BlobHash) -> Self {
+        let hex = hash.to_hex();
+        Self(format!("{tenant}/blobs/{}/{hex}", &hex[..2]))
+    }
+
+    #[must_use]
+    pub fn manifest(tenant: &str, session: &str) -> Self {
+        Self(format!("{tenant}/manifests/{session}.json"))
+    }
+}
+
+/// What to store.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// In memory; the caller hashed these very bytes.
+    Bytes { bytes: Bytes, hash: BlobHash },
+    /// A file of `size` bytes that the caller hashed earlier and that may have changed since: each piece is checked
+    /// against `chunks` (or, up to one chunk, the whole against `hash`) in the buffer from which it is sent.
+    /// `file` is open for reading; the path serves stores that can move or link it.
+    File { file: Arc<std::fs::File>, path: PathBuf, size: u64, hash: BlobHash, chunks: Chunks },
+}
+
+impl Body {
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Body::Bytes { bytes, .. } => bytes.len() as u64,
+            Body::File { size, .. } => *size,
+        }
+    }
+}
+
+/// One object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub key: BlobKey,
+    pub size: u64,
+}
+
+/// What a presigned URL shall answer with.
+#[derive(Clone, Debug, Default)]
+pub struct PresignHeaders {
+    pub content_type: Option<String>,
+    pub content_disposition: Option<String>,
+}
+
+#[async_trait]
+pub trait BlobStore: Send + Sync + 'static {
+    /// For people: `s3://bucket/prefix at http://…` or the directory.
+    fn describe(&self) -> String;
+    /// True when blobs are files on this host that [`BlobStore::local_path`] names.
+    fn is_local(&self) -> bool;
+    async fn put(&self, key: &BlobKey, body: Body) -> Result<()>;
+    /// Puts a file that nobody can write any more (the caller holds its read lease, it is fsynced and hashed) by
+    /// moving it where the store can; it may be gone from `path` afterwards. Others upload it.
+    async fn adopt(
+        &self,
+        key: &BlobKey,
+        path: &std::path::Path,
+        size: u64,
+        hash: BlobHash,
+        chunks: &Chunks,
+    ) -> Result<()>;
+    /// `range` in bytes, within the blob; `None`: all of it (callers keep that to small objects).
+    async fn get(&self, key: &BlobKey, range: Option<Range<u64>>) -> Result<Bytes>;
+    /// Size in bytes, `None` when there is no such key.
+    async fn head(&self, key: &BlobKey) -> Result<Option<u64>>;
+    async fn delete(&self, key: &BlobKey) -> Result<()>;
+    /// One page in key order after `after`; empty: the end.
+    async fn list(&self, prefix: &str, after: Option<&BlobKey>) -> Result<Vec<Listed>>;
+    /// A URL that answers GET for `ttl` without credentials; `None` where the store has none.
+    async fn presign_get(&self, key: &BlobKey, ttl: Duration, headers: PresignHeaders) -> Result<Option<String>>;
+    /// Path of the blob's file in a local store, whether or not it exists.
+    fn local_path(&self, key: &BlobKey) -> Option<PathBuf>;
+}

@@ -1,0 +1,18 @@
+//! outputfs: a folder that is an artifact store.
+//!
+//! # Layers
+//! ```text
+//! artifact  ←  staging, blob, catalog  ←  upload, check  ←  engine  ←  fuse, http, cli  ←  daemon
+//! ```
+//! Arrows point from user to used, right to left; a test reads the `use crate::` lines and fails on a wrong one.
+//! - [`artifact`] is pure: values and rules.
+//! - [`staging`], [`blob`], [`catalog`] are where bytes and records live.
+//! - [`engine`] holds the use cases: the only place that holds locks and awaits.
+//! - `fuse`, `http` and `cli` translate between a protocol and the engine, and decide nothing.
+//! - `daemon` puts the parts together.
+
+pub mod artifact;
+pub mod blob;
+pub mod catalog;
+pub mod engine;
+pub mod staging;
