@@ -114,6 +114,23 @@ impl Store {
         BlobKey::blob(self.tenant_name.as_str(), hash)
     }
 
+    /// The same store seen by another tenant or in the name of another mount, without a staging directory.
+    pub(crate) fn sibling(&self, tenant_name: TenantName, tenant: Tenant, origin: Origin) -> Store {
+        Store {
+            tenant_name,
+            tenant,
+            catalog: Arc::clone(&self.catalog),
+            blobs: Arc::clone(&self.blobs),
+            cache: Arc::clone(&self.cache),
+            state: self.state.clone(),
+            mount_dir: None,
+            origin,
+            clock: self.clock.clone(),
+            options: self.options.clone(),
+            inner: Inner::default(),
+        }
+    }
+
     /// This process's staging directory.
     ///
     /// # Errors
