@@ -15,6 +15,8 @@
 //! `engine::recover`) and removes it.
 
 pub mod file;
+pub mod follow;
 pub mod hash;
 pub mod journal;
+pub mod own_mount;
 pub mod state_dir;
