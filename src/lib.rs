@@ -14,5 +14,7 @@
 pub mod artifact;
 pub mod blob;
 pub mod catalog;
+pub mod check;
 pub mod engine;
+pub mod fuse;
 pub mod staging;

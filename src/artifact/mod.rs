@@ -3,9 +3,11 @@
 //! Everything here is a value or a function of values, so that all of it is tested without a mount.
 //! `libc` is used for the numbers of errno alone.
 
+pub mod content_type;
 pub mod control;
 pub mod error;
 pub mod ids;
+pub mod ignore;
 pub mod link;
 pub mod manifest;
 pub mod metadata;

@@ -1,31 +1,29 @@
-//! Extended attributes: which name means what (DESIGN §4).
+//! Extended attributes: which name means what (DESIGN §4), and the errno of those that mean nothing.
 
 use super::error::{Error, Kind, Result};
-use super::metadata::check_key;
+use super::metadata::{Metadata, check_key};
+use super::record::Artifact;
+use super::time::Timestamp;
 
-/// What an attribute's name asks for.
+const USER: &str = "user.";
+/// Everything under it is read by name and never listed, so that copying tools do not try to copy an ID.
+const ARTIFACT: &str = "artifact";
+
+/// What an attribute stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attr {
-    /// `user.<key>`.
-    Metadata(String),
-    /// `user.artifact.agent_id` and the like: read and written.
-    Label(Label),
-    /// `user.artifact.id` and the like: read only.
-    Fact(Fact),
-    /// `user.artifact`: all of it as one JSON object.
-    Whole,
-    /// `security.*`, `system.*`, `trusted.*` and what else is not ours: nobody has any.
-    Foreign,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Label {
+    /// `user.<key>`: metadata; on a directory a default.
+    Meta(String),
+    /// `user.artifact`: the whole record as one JSON object.
+    Record,
     AgentId,
     Ttl,
     ContentType,
     IdempotencyKey,
+    Fact(Fact),
 }
 
+/// The ones that can only be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
     Id,
@@ -37,54 +35,94 @@ pub enum Fact {
     State,
 }
 
+impl Fact {
+    /// Its text for a committed artifact; `None` where it has none (no expiry). (While a file has unsaved bytes its
+    /// state is `writing`: the caller knows.)
+    #[must_use]
+    pub fn of(self, artifact: &Artifact) -> Option<String> {
+        match self {
+            Fact::Id => Some(artifact.id.to_string()),
+            Fact::Sha256 => Some(artifact.hash.to_hex()),
+            Fact::Version => Some(artifact.version.to_string()),
+            Fact::Session => artifact.session_name.as_ref().map(ToString::to_string),
+            Fact::CreatedAt => Some(artifact.created.to_rfc3339()),
+            Fact::ExpiresAt => artifact.expires.map(Timestamp::to_rfc3339),
+            Fact::State => Some(artifact.store.as_str().to_owned()),
+        }
+    }
+}
+
 impl Attr {
-    /// For reading.
+    /// What `getxattr` asks for.
     ///
     /// # Errors
-    /// `NoSuchAttribute` for a name that no file can carry.
-    pub fn parse(name: &[u8]) -> Result<Self> {
-        let none = || Error::new(Kind::NoSuchAttribute, "no such attribute");
-        let Some(rest) = name.strip_prefix(b"user.") else { return Ok(Self::Foreign) };
-        let rest = std::str::from_utf8(rest).map_err(|_| none())?;
-        let Some(special) = rest.strip_prefix("artifact.") else {
-            return Ok(if rest == "artifact" { Self::Whole } else { Self::Metadata(rest.to_owned()) });
-        };
-        Ok(match special {
-            "agent_id" => Self::Label(Label::AgentId),
-            "ttl" => Self::Label(Label::Ttl),
-            "content_type" => Self::Label(Label::ContentType),
-            "idempotency_key" => Self::Label(Label::IdempotencyKey),
-            "id" => Self::Fact(Fact::Id),
-            "sha256" => Self::Fact(Fact::Sha256),
-            "version" => Self::Fact(Fact::Version),
-            "session" => Self::Fact(Fact::Session),
-            "created_at" => Self::Fact(Fact::CreatedAt),
-            "expires_at" => Self::Fact(Fact::ExpiresAt),
-            "state" => Self::Fact(Fact::State),
-            _ => return Err(none()),
-        })
+    /// `NoSuchAttribute` for names that cannot exist, `Unsupported` outside `user.`.
+    pub fn for_read(name: &[u8]) -> Result<Self> {
+        let missing = || Error::new(Kind::NoSuchAttribute, format!("no attribute '{}'", String::from_utf8_lossy(name)));
+        match Self::parse(name)? {
+            Some(Attr::Meta(key)) if check_key(&key).is_err() => Err(missing()),
+            Some(attr) => Ok(attr),
+            None => Err(missing()),
+        }
     }
 
-    /// For writing and removing.
+    /// What `setxattr` and `removexattr` are to change.
     ///
     /// # Errors
-    /// `Invalid` for a bad key, `Reserved` for facts, `Unsupported` for namespaces that we do not keep.
-    pub fn parse_for_write(name: &[u8]) -> Result<Self> {
-        let attr = Self::parse(name).map_err(|_| {
-            Error::invalid("writable are user.<key> and user.artifact.{agent_id,ttl,content_type,idempotency_key}")
-        })?;
-        match &attr {
-            Self::Metadata(key) => check_key(key)?,
-            Self::Label(_) => {}
-            Self::Fact(_) | Self::Whole => {
-                return Err(Error::new(Kind::Reserved, "this attribute is a fact and cannot be set"));
+    /// `Invalid` for a bad key, `Reserved` for what can only be read, `Unsupported` outside `user.`.
+    pub fn for_write(name: &[u8]) -> Result<Self> {
+        let shown = || String::from_utf8_lossy(name);
+        match Self::parse(name)? {
+            Some(Attr::Meta(key)) => check_key(&key).map(|()| Attr::Meta(key)),
+            Some(Attr::Record | Attr::Fact(_)) => {
+                Err(Error::new(Kind::Reserved, format!("attribute '{}' can only be read", shown())))
             }
-            Self::Foreign => {
-                return Err(Error::new(Kind::Unsupported, "only attributes that start with 'user.' are kept"));
-            }
+            Some(attr) => Ok(attr),
+            None => Err(Error::invalid(format!(
+                "'{}' is no attribute that can be set: below user.artifact there are agent_id, ttl, content_type and idempotency_key",
+                shown()
+            ))),
         }
-        Ok(attr)
     }
+
+    /// `None`: inside `user.`, but nothing we know. Keys of metadata are not checked yet.
+    fn parse(name: &[u8]) -> Result<Option<Self>> {
+        let Some(rest) = name.strip_prefix(USER.as_bytes()) else {
+            // What cp, tar and ls ask every file system for; they take this answer as "there are none here".
+            let text = format!("attribute '{}' is not kept: only 'user.' ones are", String::from_utf8_lossy(name));
+            return Err(Error::new(Kind::Unsupported, text));
+        };
+        let Ok(key) = std::str::from_utf8(rest) else { return Ok(None) };
+        let Some(below) = key.strip_prefix(ARTIFACT) else { return Ok(Some(Attr::Meta(key.to_owned()))) };
+        Ok(match below {
+            "" => Some(Attr::Record),
+            ".agent_id" => Some(Attr::AgentId),
+            ".ttl" => Some(Attr::Ttl),
+            ".content_type" => Some(Attr::ContentType),
+            ".idempotency_key" => Some(Attr::IdempotencyKey),
+            ".id" => Some(Attr::Fact(Fact::Id)),
+            ".sha256" => Some(Attr::Fact(Fact::Sha256)),
+            ".version" => Some(Attr::Fact(Fact::Version)),
+            ".session" => Some(Attr::Fact(Fact::Session)),
+            ".created_at" => Some(Attr::Fact(Fact::CreatedAt)),
+            ".expires_at" => Some(Attr::Fact(Fact::ExpiresAt)),
+            ".state" => Some(Attr::Fact(Fact::State)),
+            other if other.starts_with('.') => None,
+            _ => Some(Attr::Meta(key.to_owned())),
+        })
+    }
+}
+
+/// The answer of `listxattr`: the names of the metadata, each ended by NUL, in key order.
+#[must_use]
+pub fn list(metadata: &Metadata) -> Vec<u8> {
+    let mut out = Vec::new();
+    for key in metadata.0.keys() {
+        out.extend_from_slice(USER.as_bytes());
+        out.extend_from_slice(key.as_bytes());
+        out.push(0);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -92,16 +130,65 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_mean_what_the_contract_says() {
-        assert_eq!(Attr::parse(b"user.stage").unwrap(), Attr::Metadata("stage".into()));
-        assert_eq!(Attr::parse(b"user.artifact").unwrap(), Attr::Whole);
-        assert_eq!(Attr::parse(b"user.artifact.id").unwrap(), Attr::Fact(Fact::Id));
-        assert_eq!(Attr::parse(b"user.artifact.nope").unwrap_err().kind, Kind::NoSuchAttribute);
-        assert_eq!(Attr::parse(b"security.capability").unwrap(), Attr::Foreign);
-        assert_eq!(Attr::parse_for_write(b"user.artifact.id").unwrap_err().kind, Kind::Reserved);
-        assert_eq!(Attr::parse_for_write(b"user.1x").unwrap_err().kind, Kind::Invalid);
-        assert_eq!(Attr::parse_for_write(b"user.artifact.nope").unwrap_err().kind, Kind::Invalid);
-        assert_eq!(Attr::parse_for_write(b"system.posix_acl_access").unwrap_err().kind, Kind::Unsupported);
-        assert!(Attr::parse_for_write(b"user.artifact.ttl").is_ok());
+    fn names_that_mean_something() {
+        let meta = |k: &str| Attr::Meta(k.to_owned());
+        for (name, attr) in [
+            ("user.stage", meta("stage")),
+            ("user.artifacts", meta("artifacts")),
+            ("user.artifact_x", meta("artifact_x")),
+            ("user.artifact.agent_id", Attr::AgentId),
+            ("user.artifact.ttl", Attr::Ttl),
+            ("user.artifact.content_type", Attr::ContentType),
+            ("user.artifact.idempotency_key", Attr::IdempotencyKey),
+        ] {
+            assert_eq!(Attr::for_read(name.as_bytes()).unwrap(), attr, "{name}");
+            assert_eq!(Attr::for_write(name.as_bytes()).unwrap(), attr, "{name}");
+        }
+        for (name, fact) in [
+            ("id", Fact::Id),
+            ("sha256", Fact::Sha256),
+            ("version", Fact::Version),
+            ("session", Fact::Session),
+            ("created_at", Fact::CreatedAt),
+            ("expires_at", Fact::ExpiresAt),
+            ("state", Fact::State),
+        ] {
+            let name = format!("user.artifact.{name}");
+            assert_eq!(Attr::for_read(name.as_bytes()).unwrap(), Attr::Fact(fact));
+            let err = Attr::for_write(name.as_bytes()).unwrap_err();
+            assert_eq!((err.kind, err.errno()), (Kind::Reserved, libc::EPERM), "{name}");
+        }
+        assert_eq!(Attr::for_read(b"user.artifact").unwrap(), Attr::Record);
+        assert_eq!(Attr::for_write(b"user.artifact").unwrap_err().errno(), libc::EPERM);
+    }
+
+    #[test]
+    fn names_that_mean_nothing() {
+        for name in [
+            &b"user."[..],
+            b"user.a.b",
+            b"user.1",
+            b"user.artifact.",
+            b"user.artifact.x",
+            b"user.artifact.id.x",
+            b"user.\xff",
+        ] {
+            let shown = String::from_utf8_lossy(name);
+            assert_eq!(Attr::for_read(name).unwrap_err().errno(), libc::ENODATA, "{shown}");
+            assert_eq!(Attr::for_write(name).unwrap_err().errno(), libc::EINVAL, "{shown}");
+        }
+        for name in [&b"system.posix_acl_access"[..], b"security.capability", b"trusted.x", b"user", b"", b"other.x"] {
+            assert_eq!(Attr::for_read(name).unwrap_err().errno(), libc::EOPNOTSUPP);
+            assert_eq!(Attr::for_write(name).unwrap_err().errno(), libc::EOPNOTSUPP);
+        }
+    }
+
+    #[test]
+    fn only_metadata_is_listed() {
+        let mut m = Metadata::default();
+        assert!(list(&m).is_empty());
+        m.set("stage", b"final").unwrap();
+        m.set("model", b"m1").unwrap();
+        assert_eq!(list(&m), b"user.model\0user.stage\0");
     }
 }

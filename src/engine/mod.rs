@@ -1,7 +1,24 @@
 //! Use cases: the only place that holds locks and awaits. One file per operation family.
 //!
 //! [`store::Store`] is what every door shares (CLI, HTTP, mount): catalog, blobs, cache, clock.
-//! [`volume`] adds what only a mount has: open files, staging, names that are not committed yet.
+//! What only a mount has comes on top of it: open files, staging, names that are not committed yet.
 
 pub mod clock;
+pub mod content_type;
+pub mod failpoints;
+pub mod ingest;
+pub mod links;
+pub mod open;
+pub mod progress;
+pub mod pull;
+pub mod push;
+pub mod query;
+pub mod read;
+pub mod recover;
+pub mod remove;
+pub mod seal;
+pub mod settle;
+pub mod status;
 pub mod store;
+pub mod verify;
+pub mod volume;

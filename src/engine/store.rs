@@ -44,7 +44,7 @@ impl Default for Options {
     }
 }
 
-/// One tenant's store, as one process has it open. Holds no lock of its own.
+/// One tenant's store, as one process has it open. Holds no lock across an await.
 pub struct Store {
     pub tenant_name: TenantName,
     pub tenant: Tenant,
@@ -52,9 +52,15 @@ pub struct Store {
     pub blobs: Arc<dyn BlobStore>,
     pub cache: Arc<BlobCache>,
     pub state: StateDir,
-    /// This process's staging directory, owned while the store is open.
-    pub mount_dir: Arc<MountDir>,
+    /// This process's staging directory, owned while the store is open; none after [`Store::open_light`].
+    pub mount_dir: Option<Arc<MountDir>>,
+    /// The mount directory's ID, or a fresh one without it.
     pub origin: Origin,
     pub clock: Clock,
     pub options: Options,
+    pub(crate) inner: Inner,
 }
+
+/// What the use cases keep between calls.
+#[derive(Default)]
+pub(crate) struct Inner {}

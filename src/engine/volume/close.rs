@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::artifact::ids::Ino;
-use crate::artifact::record::StoreState;
 use crate::artifact::{Error, Kind, Result};
 use crate::staging::file::Freeze;
 use crate::staging::journal::Record;
@@ -37,11 +36,15 @@ impl Volume {
         let handle = self.handles.get(fh)?;
         let Handle::File { live, .. } = &*handle else { return Ok(()) };
         self.save_detached(live, Why::Fsync(fh)).await?;
-        let Some(id) = Self::last_artifact(live) else { return Ok(()) };
-        if self.store.catalog.store_state(id).await? == Some(StoreState::Pending) && !self.store.blobs.is_local() {
-            self.store.settle_artifact(id).await?;
+        if self.store.blobs.is_local() {
+            // On local disk already: that is the store.
+            return Ok(());
         }
-        Ok(())
+        let saved = live.state.lock().staged.as_ref().and_then(|s| s.saved.as_ref().map(|s| s.hash));
+        match saved {
+            Some(hash) => self.store_now(hash).await,
+            None => Ok(()),
+        }
     }
 
     /// The caller may go away (a signal, a deadline): the commit goes on without it.
@@ -111,7 +114,6 @@ impl Volume {
             match self.save(live, why).await {
                 Ok(()) => {}
                 Err(e) if matches!(e.kind, Kind::StoreUnavailable | Kind::TimedOut | Kind::NoSpace | Kind::Internal) => {
-                    self.store.note_upload_error(&e);
                     // In doubt forever: until the store answers, the volume closes, or a writer comes back.
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(Duration::from_secs(30));
@@ -204,7 +206,7 @@ impl Volume {
         }
         let cached = match &saved {
             Some(s) if !self.store.blobs.is_local() && s.artifact.is_some() && !orphan => {
-                self.store.keep_in_cache(s.hash, &path)
+                self.keep_in_cache(s.hash, &path)
             }
             _ => false,
         };

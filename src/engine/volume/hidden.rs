@@ -125,7 +125,7 @@ impl Volume {
     }
 
     async fn manifest_bytes(&self, session: SessionId) -> Result<Option<Bytes>> {
-        Ok(self.store.catalog.manifest(session).await?.map(|m| Bytes::from(manifest::to_json(&m))))
+        Ok(self.store.catalog.manifest(session).await?.map(|m| Bytes::from(manifest::to_bytes(&m))))
     }
 
     async fn lookup_below(&self, what: What, name: &Name) -> Result<Option<Attr>> {

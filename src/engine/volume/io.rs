@@ -59,10 +59,9 @@ impl Volume {
     }
 
     pub(super) async fn reader_of(&self, node: &Node) -> Result<ContentReader> {
-        match node.content {
-            Some((id, hash)) => self.store.reader_of_blob(hash, &format!("{id} (inode {})", node.ino)).await,
-            None => Ok(ContentReader::from_bytes(Bytes::new())),
-        }
+        let (id, _) = node.content.ok_or_else(|| Error::internal("a committed file has content"))?;
+        let artifact = self.store.catalog.artifact(self.store.tenant.id, id, self.now()).await?;
+        self.store.reader(&artifact.ok_or_else(|| Error::not_found("the file has expired"))?).await
     }
 
     /// Writes all of `data`; returns its length.

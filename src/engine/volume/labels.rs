@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::artifact::ids::Ino;
 use crate::artifact::record::{Artifact, Labels, NodeKind};
 use crate::artifact::time::{Timestamp, Ttl};
-use crate::artifact::xattr::{Attr, Fact, Label};
+use crate::artifact::xattr::{Attr, Fact, list};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{LabelChange, MustExist};
 
@@ -55,45 +55,37 @@ impl Volume {
     /// # Errors
     /// `NoSuchAttribute`, `NotFound`.
     pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
-        let attr = Attr::parse(name)?;
-        // The kernel asks for this before every write: there are none, and no need to look.
-        if matches!(attr, Attr::Foreign) {
-            return Err(none());
-        }
+        // The kernel asks for `security.capability` before every write: answered without a look at the file.
+        let attr = Attr::for_read(name)?;
         let text = match self.subject(ino).await? {
             Subject::Pending(live) => {
                 let labels = live.state.lock().labels.clone();
                 match attr {
-                    Attr::Metadata(key) => {
+                    Attr::Meta(key) => {
                         labels.explicit.get(&key).or_else(|| labels.environment.get(&key)).map(str::to_owned)
                     }
-                    Attr::Label(label) => label_text(&labels, label),
                     Attr::Fact(Fact::State) => Some(String::from("writing")),
                     Attr::Fact(Fact::Session) => Some(self.session_name(live.session).await?.to_string()),
-                    Attr::Whole => Some(self.pending_record(&live).await?.to_string()),
-                    _ => None,
+                    Attr::Record => Some(self.pending_record(&live).await?.to_string()),
+                    ref label => label_text(&labels, label),
                 }
             }
             Subject::File(artifact, labels) => {
                 let writing = self.live_of(ino).is_some_and(|l| l.state.lock().writers > 0);
                 match attr {
-                    Attr::Metadata(key) => artifact.metadata.get(&key).map(str::to_owned),
-                    Attr::Label(Label::AgentId) => artifact.agent_id.clone(),
-                    Attr::Label(Label::ContentType) => Some(artifact.content_type.clone()),
-                    Attr::Label(Label::IdempotencyKey) => artifact.idempotency_key.clone(),
-                    Attr::Label(Label::Ttl) => Some(ttl_text(&artifact, &labels)),
-                    Attr::Fact(Fact::Id) => Some(artifact.id.to_string()),
-                    Attr::Fact(Fact::Sha256) => Some(artifact.hash.to_hex()),
-                    Attr::Fact(Fact::Version) => Some(artifact.version.to_string()),
-                    Attr::Fact(Fact::Session) => artifact.session_name.as_ref().map(ToString::to_string),
-                    Attr::Fact(Fact::CreatedAt) => Some(artifact.created.to_rfc3339()),
+                    Attr::Meta(key) => artifact.metadata.get(&key).map(str::to_owned),
+                    Attr::AgentId => artifact.agent_id.clone(),
+                    Attr::ContentType => Some(artifact.content_type.clone()),
+                    Attr::IdempotencyKey => artifact.idempotency_key.clone(),
+                    Attr::Ttl => Some(ttl_text(&artifact, &labels)),
                     Attr::Fact(Fact::ExpiresAt) => {
                         Some(artifact.expires.map_or_else(|| String::from("never"), Timestamp::to_rfc3339))
                     }
                     Attr::Fact(Fact::State) => {
                         Some(String::from(if writing { "writing" } else { artifact.store.as_str() }))
                     }
-                    Attr::Whole => {
+                    Attr::Fact(fact) => fact.of(&artifact),
+                    Attr::Record => {
                         let mut record = artifact.to_json();
                         record["provenance"] = json!(artifact.provenance);
                         if writing {
@@ -101,12 +93,10 @@ impl Volume {
                         }
                         Some(record.to_string())
                     }
-                    Attr::Foreign => None,
                 }
             }
             Subject::Dir(labels) => match attr {
-                Attr::Metadata(key) => labels.explicit.get(&key).map(str::to_owned),
-                Attr::Label(label) => label_text(&labels, label),
+                Attr::Meta(key) => labels.explicit.get(&key).map(str::to_owned),
                 Attr::Fact(Fact::Session) => {
                     let node = self.store.catalog.node(ino, self.now()).await?;
                     match node {
@@ -116,7 +106,7 @@ impl Volume {
                         _ => None,
                     }
                 }
-                _ => None,
+                ref label => label_text(&labels, label),
             },
             Subject::Other => None,
         };
@@ -128,16 +118,15 @@ impl Volume {
     /// # Errors
     /// `NotFound`.
     pub async fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
-        let keys: Vec<String> = match self.subject(ino).await? {
+        Ok(match self.subject(ino).await? {
             Subject::Pending(live) => {
                 let st = live.state.lock();
-                st.labels.explicit.over(&st.labels.environment).0.into_keys().collect()
+                list(&st.labels.explicit.over(&st.labels.environment))
             }
-            Subject::File(artifact, _) => artifact.metadata.0.into_keys().collect(),
-            Subject::Dir(labels) => labels.explicit.0.into_keys().collect(),
+            Subject::File(artifact, _) => list(&artifact.metadata),
+            Subject::Dir(labels) => list(&labels.explicit),
             Subject::Other => Vec::new(),
-        };
-        Ok(keys.into_iter().flat_map(|k| format!("user.{k}\0").into_bytes()).collect())
+        })
     }
 
     /// `flags`: `XATTR_CREATE` or `XATTR_REPLACE`.
@@ -145,7 +134,7 @@ impl Volume {
     /// # Errors
     /// `Invalid`, `MetadataTooLarge`, `Sealed`, `Unsupported` for other namespaces.
     pub async fn setxattr(self: &Arc<Self>, ino: Ino, name: &[u8], value: &[u8], flags: i32) -> Result<()> {
-        let attr = Attr::parse_for_write(name)?;
+        let attr = Attr::for_write(name)?;
         let must = match flags {
             libc::XATTR_CREATE => MustExist::New,
             libc::XATTR_REPLACE => MustExist::Old,
@@ -166,7 +155,7 @@ impl Volume {
     /// # Errors
     /// `NoSuchAttribute`, `Sealed`, `Unsupported`.
     pub async fn removexattr(self: &Arc<Self>, ino: Ino, name: &[u8]) -> Result<()> {
-        let attr = Attr::parse_for_write(name)?;
+        let attr = Attr::for_write(name)?;
         if let Subject::Pending(live) = self.writable_subject(ino).await? {
             let result = Self::labels_mut(&live, |labels| remove_pending(labels, &attr));
             return self.or_catalog(&live, result, ino, &attr, None, MustExist::Old).await;
@@ -199,19 +188,18 @@ impl Volume {
         let value = value.map(str::to_owned);
         let mut change = LabelChange { must, ..LabelChange::default() };
         match attr {
-            Attr::Metadata(key) => {
-                crate::artifact::metadata::check_key(key)?;
+            Attr::Meta(key) => {
                 change.metadata.push((key.clone(), value));
             }
-            Attr::Label(Label::AgentId) => change.agent_id = Some(value),
-            Attr::Label(Label::ContentType) => change.content_type = Some(value),
-            Attr::Label(Label::Ttl) => {
+            Attr::AgentId => change.agent_id = Some(value),
+            Attr::ContentType => change.content_type = Some(value),
+            Attr::Ttl => {
                 if let Some(ttl) = &value {
                     ttl.parse::<Ttl>()?;
                 }
                 change.ttl = Some(value);
             }
-            Attr::Label(Label::IdempotencyKey) => {
+            Attr::IdempotencyKey => {
                 return Err(Error::invalid("an idempotency key is set before the file is closed for the first time"));
             }
             _ => return Err(Error::new(Kind::Reserved, "this attribute is a fact and cannot be set")),
@@ -251,12 +239,13 @@ fn none() -> Error {
     Error::new(Kind::NoSuchAttribute, "no such attribute")
 }
 
-fn label_text(labels: &Labels, label: Label) -> Option<String> {
-    match label {
-        Label::AgentId => labels.agent_id.clone().or_else(|| labels.env_agent_id.clone()),
-        Label::Ttl => labels.ttl.clone().or_else(|| labels.env_ttl.clone()),
-        Label::ContentType => labels.content_type.clone(),
-        Label::IdempotencyKey => labels.idempotency_key.clone(),
+fn label_text(labels: &Labels, attr: &Attr) -> Option<String> {
+    match attr {
+        Attr::AgentId => labels.agent_id.clone().or_else(|| labels.env_agent_id.clone()),
+        Attr::Ttl => labels.ttl.clone().or_else(|| labels.env_ttl.clone()),
+        Attr::ContentType => labels.content_type.clone(),
+        Attr::IdempotencyKey => labels.idempotency_key.clone(),
+        _ => None,
     }
 }
 
@@ -276,7 +265,7 @@ fn ttl_text(artifact: &Artifact, labels: &Labels) -> String {
 
 fn set_pending(labels: &mut Labels, attr: &Attr, text: &str, must: MustExist) -> Result<()> {
     match attr {
-        Attr::Metadata(key) => {
+        Attr::Meta(key) => {
             let exists = labels.explicit.get(key).is_some() || labels.environment.get(key).is_some();
             match must {
                 MustExist::New if exists => {
@@ -287,10 +276,10 @@ fn set_pending(labels: &mut Labels, attr: &Attr, text: &str, must: MustExist) ->
             }
             return labels.explicit.set(key, text.as_bytes());
         }
-        Attr::Label(Label::AgentId) => labels.agent_id = Some(text.to_owned()),
-        Attr::Label(Label::ContentType) => labels.content_type = Some(text.to_owned()),
-        Attr::Label(Label::IdempotencyKey) => labels.idempotency_key = Some(text.to_owned()),
-        Attr::Label(Label::Ttl) => {
+        Attr::AgentId => labels.agent_id = Some(text.to_owned()),
+        Attr::ContentType => labels.content_type = Some(text.to_owned()),
+        Attr::IdempotencyKey => labels.idempotency_key = Some(text.to_owned()),
+        Attr::Ttl => {
             text.parse::<Ttl>()?;
             labels.ttl = Some(text.to_owned());
         }
@@ -301,14 +290,14 @@ fn set_pending(labels: &mut Labels, attr: &Attr, text: &str, must: MustExist) ->
 
 fn remove_pending(labels: &mut Labels, attr: &Attr) -> Result<()> {
     let had = match attr {
-        Attr::Metadata(key) => {
+        Attr::Meta(key) => {
             let explicit = labels.explicit.0.remove(key).is_some();
             labels.environment.0.remove(key).is_some() || explicit
         }
-        Attr::Label(Label::AgentId) => labels.agent_id.take().is_some(),
-        Attr::Label(Label::ContentType) => labels.content_type.take().is_some(),
-        Attr::Label(Label::IdempotencyKey) => labels.idempotency_key.take().is_some(),
-        Attr::Label(Label::Ttl) => labels.ttl.take().is_some(),
+        Attr::AgentId => labels.agent_id.take().is_some(),
+        Attr::ContentType => labels.content_type.take().is_some(),
+        Attr::IdempotencyKey => labels.idempotency_key.take().is_some(),
+        Attr::Ttl => labels.ttl.take().is_some(),
         _ => return Err(Error::new(Kind::Reserved, "this attribute is a fact and cannot be removed")),
     };
     if had { Ok(()) } else { Err(none()) }

@@ -84,12 +84,15 @@ pub struct State {
     pub uid: u32,
     pub gid: u32,
     pub nlink: u32,
+    /// As the catalog had it at the last open: what an unlinked file still shows.
+    pub size: u64,
     pub atime: Timestamp,
     /// Set by `utimens`, with the stamp's ctime then: a later write takes over again.
     pub mtime_set: Option<(Timestamp, Timestamp)>,
     pub ctime: Timestamp,
     pub labels: Labels,
-    pub sealed: bool,
+    /// Its name when it was opened or renamed last: the content type is guessed from it.
+    pub name: Vec<u8>,
 }
 
 /// One inode. `save` is held by whoever saves it or changes its name.
@@ -149,7 +152,7 @@ impl Live {
         let st = self.state.lock();
         let stamp = match &st.staged {
             Some(s) => s.file.stamp()?,
-            None => Stamp { size: 0, blocks: 0, mtime: st.ctime, ctime: st.ctime },
+            None => Stamp { size: st.size, blocks: st.size.div_ceil(512), mtime: st.ctime, ctime: st.ctime },
         };
         Ok(Attr {
             ino: self.ino,

@@ -46,6 +46,7 @@ pub mod rename;
 pub mod save;
 pub mod setattr;
 pub mod tree;
+pub mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -89,6 +90,8 @@ pub struct Volume {
     /// The kernel and our privileges allow passthrough (set at INIT).
     pub passthrough: std::sync::atomic::AtomicBool,
     fine_ctime: bool,
+    /// Where staging files are made.
+    staging: std::path::PathBuf,
     overlay: Mutex<Overlay>,
     live: Mutex<HashMap<Ino, Arc<Live>>>,
     handles: Handles,
@@ -118,7 +121,9 @@ impl Volume {
         };
         let root = session.as_ref().map_or(store.tenant.root, |s| s.root);
         let mount_dir = store.mount_dir.clone();
-        let fine_ctime = has_fine_ctime(&mount_dir.staging())?;
+        let mount_dir = mount_dir.ok_or_else(|| Error::internal("a mount needs a staging directory"))?;
+        let staging = mount_dir.staging();
+        let fine_ctime = has_fine_ctime(&staging)?;
         let (journal, _) = Journal::open(&mount_dir.journal_path())?;
         let first = store.catalog.reserve(RESERVE).await?;
         Ok(Arc::new(Self {
@@ -128,6 +133,7 @@ impl Volume {
             session,
             passthrough: std::sync::atomic::AtomicBool::new(false),
             fine_ctime,
+            staging,
             overlay: Mutex::default(),
             live: Mutex::default(),
             handles: Handles::default(),

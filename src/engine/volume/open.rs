@@ -123,7 +123,7 @@ impl Volume {
         let (mode, gid) = self.inherit(parent, NodeKind::File, mode, caller.gid).await?;
         let ino = Ino(self.number().await?);
         let cookie = self.number().await?;
-        let file = StagingFile::create(&self.store.mount_dir.staging(), &self.staging_name(ino))?;
+        let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;
         let now = self.now();
         let labels = process::labels_of(caller.pid, caller.uid);
         self.journal.append(&Record::Open {
@@ -152,11 +152,12 @@ impl Volume {
             uid: caller.uid,
             gid,
             nlink: 1,
+            size: 0,
             atime: now,
             mtime_set: None,
             ctime: now,
             labels,
-            sealed: false,
+            name: name.as_bytes().to_vec(),
         };
         let live = self.live_or_new(ino, || Live::new(ino, session, state));
         self.overlay.lock().insert(parent, name, Entry { cookie, live: live.clone() }, now);
@@ -180,6 +181,7 @@ impl Volume {
             } else if mode.truncate {
                 self.truncate_staged(live, 0)?;
             }
+            self.preserve(live).await?;
             return Ok(self.admit(live, mode, content));
         }
         if live.state.lock().staged.is_none() && node.is_none() {
@@ -203,7 +205,7 @@ impl Volume {
             Some(place) => place,
             None => return Err(Error::not_found("the file is gone")),
         };
-        let file = StagingFile::create(&self.store.mount_dir.staging(), &self.staging_name(live.ino))?;
+        let file = StagingFile::create(&self.staging, &self.staging_name(live.ino))?;
         let labels = process::labels_of(caller.pid, caller.uid);
         self.journal.append(&Record::Open {
             file: file.name.clone(),
@@ -235,6 +237,7 @@ impl Volume {
         }
         let mut st = live.state.lock();
         st.labels = Labels { explicit: crate::artifact::metadata::Metadata::default(), ..labels };
+        st.name = name.as_bytes().to_vec();
         st.staged = Some(Staged { file, saved, mappable: false, follower: None });
         Ok(())
     }
@@ -323,10 +326,11 @@ fn state_of(node: &Node) -> State {
         uid: node.uid,
         gid: node.gid,
         nlink: node.nlink,
+        size: node.size,
         atime: node.atime,
         mtime_set: None,
         ctime: node.ctime,
         labels: Labels::default(),
-        sealed: node.sealed,
+        name: Vec::new(),
     }
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::artifact::ids::ArtifactId;
 use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, Committed, Outcome};
-use crate::engine::ingest::{CommitMeta, Source};
+use crate::catalog::{Birth, Outcome};
+use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::hash::{Digest, hash_bytes, hash_file};
 use crate::staging::journal::Record;
@@ -56,6 +56,7 @@ struct Snapshot {
     writes: u64,
     digest: Digest,
     bytes: Option<Bytes>,
+    hashing: Duration,
     /// A private copy, taken because another writer was at work.
     copy: Option<StagingFile>,
 }
@@ -74,7 +75,7 @@ impl Volume {
             return Ok(());
         }
         let meta = self.commit_meta(live, &snapshot, why);
-        let source = Self::source(live, &snapshot);
+        let source = Self::source(live, &snapshot)?;
         let birth = meta.birth.clone();
         match self.store.ingest(source, meta).await {
             Ok(done) => self.saved(live, &snapshot, birth.as_ref(), &done, why),
@@ -108,6 +109,7 @@ impl Volume {
 
     /// Reads or hashes the bytes so that what is committed is one consistent state of the file.
     async fn snapshot(&self, live: &Arc<Live>, file: StagingFile, mut stamp: Stamp) -> Result<Snapshot> {
+        let begun = std::time::Instant::now();
         for attempt in 1.. {
             let writes = live.writes();
             if stamp.size <= IN_MEMORY {
@@ -121,7 +123,7 @@ impl Volume {
                 let stable = after == stamp && bytes.len() as u64 == stamp.size && writes == live.writes();
                 if stable || attempt >= TRIES {
                     // In memory it is a copy already: what a reader would have got from one read of the file.
-                    return Ok(Snapshot { stamp, writes, digest, bytes: Some(bytes), copy: None });
+                    return Ok(Snapshot { stamp, writes, digest, bytes: Some(bytes), hashing: begun.elapsed(), copy: None });
                 }
                 stamp = after;
                 continue;
@@ -133,14 +135,14 @@ impl Volume {
             let follower = live.state.lock().staged.as_mut().and_then(|s| s.follower.take());
             let f = file.clone();
             let digest = blocking(move || match follower {
-                Some(follower) => follower.finish(&f.file, &f.path, stamp.size),
+                Some(mut follower) => follower.finish(&f.file, &f.path, stamp.size),
                 None => hash_file(&f.file, &f.path, stamp.size),
             })
             .await;
             let after = file.stamp()?;
             match digest {
                 Ok(digest) if after == stamp && writes == live.writes() => {
-                    return Ok(Snapshot { stamp, writes, digest, bytes: None, copy: None });
+                    return Ok(Snapshot { stamp, writes, digest, bytes: None, hashing: begun.elapsed(), copy: None });
                 }
                 // It shrank or changed while we read: look again.
                 Ok(_) => {}
@@ -155,9 +157,10 @@ impl Volume {
     /// Another descriptor may write while this one closes: commit a private copy, so that an earlier version's bytes survive.
     async fn snapshot_by_copy(&self, live: &Arc<Live>, file: &StagingFile) -> Result<Snapshot> {
         let name = self.staging_name(live.ino);
-        let dir = self.store.mount_dir.staging();
+        let dir = self.staging.clone();
         let source = file.clone();
         let writes = live.writes();
+        let begun = std::time::Instant::now();
         let (stamp, digest, copy) = blocking(move || {
             let copy = StagingFile::create(&dir, &name)?;
             let stamp = source.stamp()?;
@@ -166,7 +169,7 @@ impl Volume {
             Ok((stamp, digest, copy))
         })
         .await?;
-        Ok(Snapshot { stamp, writes, digest, bytes: None, copy: Some(copy) })
+        Ok(Snapshot { stamp, writes, digest, bytes: None, hashing: begun.elapsed(), copy: Some(copy) })
     }
 
     /// Same bytes as committed last from here: remember the new stamp, commit nothing.
@@ -214,25 +217,22 @@ impl Volume {
             ino: live.ino,
             birth,
             collapse,
+            id: self.store.new_artifact_id(),
+            name: st.name.clone(),
             labels: st.labels.clone(),
             mtime,
-            name_hint: None,
-            durable_in_store: matches!(why, Why::Fsync(_)),
+            hashing: snapshot.hashing,
         }
     }
 
-    fn source(live: &Live, snapshot: &Snapshot) -> Source {
+    fn source(live: &Live, snapshot: &Snapshot) -> Result<Source> {
         if let Some(bytes) = &snapshot.bytes {
-            let file = live.state.lock().staged.as_ref().map(|s| s.file.clone());
-            return Source::Bytes { bytes: bytes.clone(), digest: snapshot.digest.clone(), staged: file };
+            return Ok(Source::Bytes(bytes.clone(), snapshot.digest.clone()));
         }
-        let file = snapshot.copy.clone().or_else(|| live.state.lock().staged.as_ref().map(|s| s.file.clone()));
-        match file {
-            Some(file) => Source::File { file, digest: snapshot.digest.clone() },
-            // The staging file cannot vanish under the save lock; empty bytes would be wrong, so this stays an
-            // in-memory source only when there are bytes.
-            None => Source::Bytes { bytes: Bytes::new(), digest: snapshot.digest.clone(), staged: None },
-        }
+        let staged = || live.state.lock().staged.as_ref().map(|s| s.file.clone());
+        let staging = snapshot.copy.clone().or_else(staged);
+        let staging = staging.ok_or_else(|| Error::internal("a file being saved lost its staging file"))?;
+        Ok(Source::File { staging, digest: snapshot.digest.clone() })
     }
 
     fn saved(
@@ -240,7 +240,7 @@ impl Volume {
         live: &Arc<Live>,
         snapshot: &Snapshot,
         birth: Option<&Birth>,
-        done: &Committed,
+        done: &Ingested,
         why: Why,
     ) -> Result<()> {
         let doubtful = self.doubtful(&snapshot.stamp);
@@ -250,14 +250,14 @@ impl Volume {
             st.lingering = false;
             // Environment and explicit labels are the catalog's from here on.
             st.labels.explicit = crate::artifact::metadata::Metadata::default();
-            let provisional = snapshot.copy.is_none() && done.artifact.store == crate::artifact::record::StoreState::Pending;
+            let provisional = snapshot.copy.is_none() && done.holds_staging;
             let Some(staged) = st.staged.as_mut() else { return Ok(()) };
             let old = staged.saved.replace(Saved {
                 stamp: snapshot.stamp,
                 writes: snapshot.writes,
                 hash: snapshot.digest.hash,
                 size: snapshot.digest.size,
-                artifact: Some((done.artifact.id, why.handle())),
+                artifact: Some((done.committed.artifact.id, why.handle())),
                 provisional,
                 doubtful,
             });
@@ -277,8 +277,8 @@ impl Volume {
         if old.is_some_and(|o| o.provisional && o.hash != snapshot.digest.hash) || snapshot.copy.is_some() {
             self.settle.notify_one();
         }
-        if done.outcome == Outcome::Idempotent && done.ino != live.ino {
-            tracing::info!(artifact = %done.artifact.id, "an idempotency key made this file a link to an earlier one");
+        if done.committed.outcome == Outcome::Idempotent && done.committed.ino != live.ino {
+            tracing::info!(artifact = %done.committed.artifact.id, "an idempotency key made this file a link to an earlier one");
         }
         Ok(())
     }

@@ -1,0 +1,193 @@
+//! Scratch: names of half-written and temporary files, which never become artifacts (DESIGN §3.5).
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+/// The file in a session's root that adds rules.
+pub const FILE_NAME: &str = ".outputsignore";
+
+/// Rules of every session, in gitignore's syntax; those of the session come after them and win.
+const BUILT_IN: [&str; 38] = [
+    // Temporary files of any program.
+    "*.tmp",
+    "*.temp",
+    "*~",
+    // Downloads.
+    "*.part",
+    "*.partial",
+    "*.crdownload",
+    "*.filepart",
+    "*.aria2",
+    "*.opdownload",
+    // vim: swap files, and the probe it makes to learn whether it may write.
+    "*.swp",
+    "*.swo",
+    "*.swx",
+    "*.swpx",
+    "4913",
+    // Emacs: locks and autosaves.
+    ".#*",
+    "\\#*#",
+    // kate, GLib.
+    "*.kate-swp",
+    ".goutputstream-*",
+    // LibreOffice, Microsoft Office.
+    ".~lock.*",
+    "~$*",
+    // SQLite: useless without the state of the database they belong to.
+    "*-journal",
+    "*-wal",
+    "*-shm",
+    // What file systems make of a deleted file that is open.
+    ".nfs*",
+    ".fuse_hidden*",
+    // Caches that programs make beside what they read.
+    "__pycache__/",
+    "*.pyc",
+    ".pytest_cache/",
+    ".mypy_cache/",
+    ".ruff_cache/",
+    ".ipynb_checkpoints/",
+    // Version control.
+    ".git/",
+    ".hg/",
+    ".svn/",
+    // Desktops.
+    ".DS_Store",
+    "Thumbs.db",
+    "desktop.ini",
+    ".directory",
+];
+
+/// Which paths of a session are scratch.
+#[derive(Clone, Debug)]
+pub struct IgnoreRules {
+    rules: Gitignore,
+    problems: Vec<String>,
+}
+
+impl Default for IgnoreRules {
+    fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl IgnoreRules {
+    /// The built-in rules and then `lines`, the text of the session's [`FILE_NAME`]: `!pattern` takes a rule back. A
+    /// line that is no pattern is left out and told by [`IgnoreRules::problems`].
+    #[must_use]
+    pub fn new(lines: Option<&str>) -> Self {
+        let mut builder = GitignoreBuilder::new("");
+        let mut problems = Vec::new();
+        for line in BUILT_IN.into_iter().chain(lines.unwrap_or_default().lines()) {
+            if let Err(e) = builder.add_line(None, line) {
+                problems.push(format!("{FILE_NAME}: '{line}' is not a pattern: {e}"));
+            }
+        }
+        let rules = builder.build().unwrap_or_else(|e| {
+            problems.push(format!("{FILE_NAME}: no rule is in force: {e}"));
+            Gitignore::empty()
+        });
+        Self { rules, problems }
+    }
+
+    /// One sentence for each line that was left out.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Whether the path inside the session, or a directory above it, matches.
+    #[must_use]
+    pub fn is_scratch(&self, path: impl AsRef<[u8]>, is_dir: bool) -> bool {
+        let path = path.as_ref();
+        // The matcher refuses absolute paths; ours all start at the session's root.
+        let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len());
+        let path = Path::new(OsStr::from_bytes(&path[start..]));
+        self.rules.matched_path_or_any_parents(path, is_dir).is_ignore()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scratch(rules: &IgnoreRules, path: &str) -> bool {
+        rules.is_scratch(path, false)
+    }
+
+    #[test]
+    fn what_programs_leave_on_the_way_is_scratch() {
+        let rules = IgnoreRules::new(None);
+        assert!(rules.problems().is_empty());
+        for path in [
+            "a.tmp",
+            "x/y/a.tmp",
+            ".report.md.swp",
+            "4913",
+            "notes~",
+            ".#notes",
+            "#notes#",
+            ".~lock.a.odt#",
+            "~$a.docx",
+            "db.sqlite-journal",
+            "db-wal",
+            "db-shm",
+            "__pycache__/m.cpython-312.pyc",
+            "a/.git/objects/12/34",
+            "m.part",
+            "m.crdownload",
+            ".nfs000012",
+            ".fuse_hidden0001",
+            "/a.tmp",
+        ] {
+            assert!(scratch(&rules, path), "{path}");
+        }
+        for path in [
+            "report.pdf",
+            "tmp",
+            "a.tmp.txt",
+            "__pycache__",
+            ".gitignore",
+            "git/x",
+            "journal",
+            "4913.txt",
+            "#1 hit.txt",
+            ".outputsignore",
+            "",
+        ] {
+            assert!(!scratch(&rules, path), "{path}");
+        }
+        assert!(rules.is_scratch("__pycache__", true));
+        assert!(rules.is_scratch(b"\xff.tmp", false));
+    }
+
+    #[test]
+    fn a_session_adds_and_takes_back() {
+        let rules = IgnoreRules::new(Some("# mine\n*.bak\n!keep.tmp\n/top\r\nbuild/\n!*-journal\n"));
+        assert!(scratch(&rules, "a.bak") && scratch(&rules, "a.tmp"));
+        assert!(!scratch(&rules, "keep.tmp") && !scratch(&rules, "x/keep.tmp"));
+        assert!(!scratch(&rules, "daily-journal"));
+        assert!(scratch(&rules, "top") && !scratch(&rules, "x/top"));
+        assert!(scratch(&rules, "build/out") && !scratch(&rules, "build"));
+    }
+
+    #[test]
+    fn a_bad_line_is_told_and_the_others_hold() {
+        let rules = IgnoreRules::new(Some("a{b\n*.bak"));
+        assert_eq!(rules.problems().len(), 1);
+        assert!(rules.problems()[0].contains("'a{b'"));
+        assert!(scratch(&rules, "x.bak") && scratch(&rules, "x.tmp"));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(lines in "\\PC*(\n\\PC*)*", path in any::<Vec<u8>>(), dir in any::<bool>()) {
+            let _ = IgnoreRules::new(Some(&lines)).is_scratch(path, dir);
+        }
+    }
+}

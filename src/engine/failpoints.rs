@@ -1,0 +1,1 @@
+//! Named points where tests crash or fail the engine.
