@@ -112,7 +112,7 @@ impl Journal {
             match parse(&line[..line.len() - 1]) {
                 Some(record) => apply(&mut stories, record),
                 None => {
-                    tracing::warn!(journal = %path.display(), line = index + 1, "skipped a broken line of the journal")
+                    tracing::warn!(journal = %path.display(), line = index + 1, "skipped a broken line of the journal");
                 }
             }
         }

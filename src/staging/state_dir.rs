@@ -18,7 +18,7 @@ const COMING: &str = ".new-";
 const GOING: &str = ".gone-";
 
 /// A directory that has been on its way in for so long has lost its maker: making one takes milliseconds.
-const STALE: Duration = Duration::from_secs(3600);
+const STALE: Duration = Duration::from_hours(1);
 
 /// Who asks whether a lock is held holds it, shared, for microseconds: a taker waits that out.
 const PROBE_WAIT: Duration = Duration::from_millis(50);
@@ -58,7 +58,8 @@ impl StateDir {
             );
             return Err(Error::new(Kind::Forbidden, text));
         }
-        if meta.mode() & 0o077 == 0 {
+        let others = meta.mode() & 0o077;
+        if others == 0 {
             return Ok(());
         }
         let mut entries = std::fs::read_dir(root).map_err(|e| Error::io(root, &e))?;
@@ -372,6 +373,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::used_underscore_binding)]
     fn the_lock_is_not_inherited_by_programs() {
         let (_dir, state) = state();
         let mount = MountDir::create(&state).unwrap();
@@ -393,7 +395,7 @@ mod tests {
                         })
                     })
                     .collect();
-                takers.into_iter().filter(|_| true).map(|t| u32::from(t.join().unwrap())).sum::<u32>()
+                takers.into_iter().map(|t| u32::from(t.join().unwrap())).sum::<u32>()
             });
             assert_eq!(wins, 1);
         }
