@@ -1,0 +1,207 @@
+//! Rows of artifacts: filing them under paths, their lives, reading them.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::codec::{self, ARTIFACT, LIVE, SUPERSEDED, id_bytes, int};
+use super::paths::Paths;
+use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
+use crate::artifact::metadata::Metadata;
+use crate::artifact::name::Name;
+use crate::artifact::record::{Artifact, Labels};
+use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Result};
+
+/// The artifact, whatever its life and expiry.
+pub fn by_id(c: &Connection, id: ArtifactId) -> Result<Option<Artifact>> {
+    let sql = format!("SELECT {ARTIFACT} WHERE a.id = ?");
+    let row = c.prepare_cached(&sql)?.query_row([id_bytes(id)], codec::artifact).optional()?;
+    row.map(|row| Paths::default().artifact(c, row)).transpose()
+}
+
+pub fn must(c: &Connection, id: ArtifactId) -> Result<Artifact> {
+    by_id(c, id)?.ok_or_else(|| missing(id))
+}
+
+pub fn missing(id: ArtifactId) -> Error {
+    Error::not_found(format!("artifact {id} does not exist"))
+}
+
+/// Live and superseded ones of a path, oldest first.
+pub fn versions(c: &Connection, parent: Ino, name: &Name, now: Timestamp) -> Result<Vec<Artifact>> {
+    let sql = format!(
+        "SELECT {ARTIFACT} WHERE a.parent = ?1 AND a.name = ?2 AND a.life IN ({LIVE}, {SUPERSEDED}) \
+         AND (a.expires IS NULL OR a.expires > ?3) ORDER BY a.version"
+    );
+    let mut stmt = c.prepare_cached(&sql)?;
+    let rows = stmt.query_map(params![int(parent.0), name.as_bytes(), now.0], codec::artifact)?;
+    let mut paths = Paths::default();
+    rows.map(|row| paths.artifact(c, row?)).collect()
+}
+
+pub fn next_version(c: &Connection, parent: Ino, name: &Name) -> Result<u64> {
+    let sql = "SELECT coalesce(max(version), 0) + 1 FROM artifacts WHERE parent = ? AND name = ?";
+    Ok(c.prepare_cached(sql)?.query_row(params![int(parent.0), name.as_bytes()], |r| codec::uint(r, 0))?)
+}
+
+pub fn filing(c: &Connection, id: ArtifactId) -> Result<Option<(Ino, Name)>> {
+    Ok(c.prepare_cached("SELECT parent, name FROM artifacts WHERE id = ?")?
+        .query_row([id_bytes(id)], |r| Ok((codec::ino(r, 0)?, codec::name(r, 1)?)))
+        .optional()?)
+}
+
+pub fn is_filed_at(c: &Connection, id: ArtifactId, parent: Ino, name: &Name) -> Result<bool> {
+    Ok(filing(c, id)?.is_some_and(|(p, n)| p == parent && n == *name))
+}
+
+/// Makes `id` the newest version of another path.
+pub fn refile(c: &Connection, id: ArtifactId, parent: Ino, name: &Name) -> Result<()> {
+    let version = next_version(c, parent, name)?;
+    c.prepare_cached("UPDATE artifacts SET parent = ?, name = ?, version = ? WHERE id = ?")?.execute(params![
+        int(parent.0),
+        name.as_bytes(),
+        int(version),
+        id_bytes(id)
+    ])?;
+    Ok(())
+}
+
+pub fn set_life(c: &Connection, id: ArtifactId, life: i64, deleted: Option<Timestamp>) -> Result<()> {
+    c.prepare_cached("UPDATE artifacts SET life = ?, deleted = ? WHERE id = ?")?.execute(params![
+        life,
+        deleted.map(|t| t.0),
+        id_bytes(id)
+    ])?;
+    Ok(())
+}
+
+/// A row to insert. Metadata is the merged one.
+pub struct NewArtifact<'a> {
+    pub id: ArtifactId,
+    pub tenant: TenantId,
+    pub session: SessionId,
+    pub ino: Ino,
+    pub parent: Ino,
+    pub name: &'a Name,
+    pub version: u64,
+    pub guessed_type: &'a str,
+    pub size: u64,
+    pub hash: crate::artifact::ids::BlobHash,
+    pub effective: &'a super::labels::Effective,
+    pub now: Timestamp,
+    pub life: i64,
+    pub deleted: Option<Timestamp>,
+    pub recovered: bool,
+}
+
+pub fn insert(c: &Connection, a: &NewArtifact<'_>) -> Result<()> {
+    let e = a.effective;
+    c.prepare_cached(
+        "INSERT INTO artifacts(id, tenant, session, ino, parent, name, version, content_type, guessed_type, size, \
+         hash, agent_id, metadata, labels, idem_key, created, expires, life, deleted, recovered) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        id_bytes(a.id),
+        a.tenant.0,
+        a.session.0,
+        int(a.ino.0),
+        int(a.parent.0),
+        a.name.as_bytes(),
+        int(a.version),
+        e.content_type,
+        a.guessed_type,
+        int(a.size),
+        a.hash.0,
+        e.agent_id,
+        codec::to_json(&e.metadata)?,
+        codec::to_json(&e.labels)?,
+        e.labels.idempotency_key,
+        a.now.0,
+        e.expires.map(|t| t.0),
+        a.life,
+        a.deleted.map(|t| t.0),
+        a.recovered
+    ])?;
+    index(c, a.tenant, &e.metadata, a.now, a.id)
+}
+
+/// Enters metadata into the inverted index.
+pub fn index(c: &Connection, tenant: TenantId, m: &Metadata, created: Timestamp, id: ArtifactId) -> Result<()> {
+    for (key, value) in &m.0 {
+        c.prepare_cached("INSERT OR IGNORE INTO meta(tenant, key, value, created, id) VALUES (?, ?, ?, ?, ?)")?
+            .execute(params![tenant.0, key, value, created.0, id_bytes(id)])?;
+    }
+    Ok(())
+}
+
+pub fn unindex(c: &Connection, tenant: TenantId, m: &Metadata, created: Timestamp, id: ArtifactId) -> Result<()> {
+    for (key, value) in &m.0 {
+        c.prepare_cached("DELETE FROM meta WHERE tenant = ? AND key = ? AND value = ? AND created = ? AND id = ?")?
+            .execute(params![tenant.0, key, value, created.0, id_bytes(id)])?;
+    }
+    Ok(())
+}
+
+/// What a commit needs of an artifact that exists.
+pub struct Known {
+    pub id: ArtifactId,
+    pub ino: Ino,
+    pub session: SessionId,
+    pub hash: crate::artifact::ids::BlobHash,
+    pub size: u64,
+    pub version: u64,
+    pub life: i64,
+    pub expires: Option<Timestamp>,
+    pub created: Timestamp,
+    pub metadata: Metadata,
+    pub labels: Labels,
+}
+
+impl Known {
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|t| t <= now)
+    }
+}
+
+const KNOWN: &str =
+    "SELECT id, ino, session, hash, size, version, life, expires, created, metadata, labels FROM artifacts";
+
+fn known_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
+    Ok(Known {
+        id: codec::artifact_id(r, 0)?,
+        ino: codec::ino(r, 1)?,
+        session: SessionId(r.get(2)?),
+        hash: codec::hash(r, 3)?,
+        size: codec::uint(r, 4)?,
+        version: codec::uint(r, 5)?,
+        life: r.get(6)?,
+        expires: codec::opt_time(r, 7)?,
+        created: codec::time(r, 8)?,
+        metadata: codec::json(r, 9)?,
+        labels: codec::json(r, 10)?,
+    })
+}
+
+pub fn known(c: &Connection, id: ArtifactId) -> Result<Option<Known>> {
+    let sql = format!("{KNOWN} WHERE id = ?");
+    Ok(c.prepare_cached(&sql)?.query_row([id_bytes(id)], known_row).optional()?)
+}
+
+/// The artifacts made under an idempotency key since `since`, oldest first.
+pub fn by_key(c: &Connection, tenant: TenantId, key: &str, since: Timestamp) -> Result<Vec<Known>> {
+    let sql = format!("{KNOWN} WHERE tenant = ? AND idem_key = ? AND created > ? ORDER BY created, id");
+    let mut stmt = c.prepare_cached(&sql)?;
+    let rows = stmt.query_map(params![tenant.0, key, since.0], known_row)?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub fn has_link(c: &Connection, id: ArtifactId) -> Result<bool> {
+    Ok(c.prepare_cached("SELECT 1 FROM links WHERE artifact = ? LIMIT 1")?.exists([id_bytes(id)])?)
+}
+
+/// Removes an artifact that nothing points at, and its blob if that lived for it alone and is not in the store.
+pub fn erase(c: &Connection, tenant: TenantId, a: &Known) -> Result<()> {
+    unindex(c, tenant, &a.metadata, a.created, a.id)?;
+    c.prepare_cached("DELETE FROM artifacts WHERE id = ?")?.execute([id_bytes(a.id)])?;
+    super::blobs::drop_if_unused(c, tenant, a.hash)
+}

@@ -1,0 +1,242 @@
+//! Between rows and the domain's values, and from SQLite's errors to ours.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use ulid::Ulid;
+
+use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
+use crate::artifact::name::{Name, SessionName};
+use crate::artifact::record::{Artifact, Labels, Life, Node, NodeKind, Session, StoreState};
+use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::CommitError;
+
+impl From<rusqlite::Error> for Error {
+    fn from(e: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode as C;
+        match e.sqlite_error_code() {
+            Some(C::DiskFull) => Error::new(Kind::NoSpace, "the disk of the catalog is full"),
+            Some(C::DatabaseBusy | C::DatabaseLocked) => {
+                Error::new(Kind::TimedOut, "the catalog stayed busy with other processes for too long")
+            }
+            _ => Error::internal(format!("catalog: {e}")),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for CommitError {
+    fn from(e: rusqlite::Error) -> Self {
+        CommitError::Failed(e.into())
+    }
+}
+
+/// The error of a file that cannot be used as a catalog.
+pub fn damaged(path: &Path, e: &rusqlite::Error) -> Error {
+    Error::internal(format!("{} cannot be used as a catalog: {e}", path.display()))
+}
+
+/// As SQLite keeps it. Nothing here reaches 2^63: sizes, sequence numbers and counts.
+pub fn int(v: u64) -> i64 {
+    i64::try_from(v).unwrap_or(i64::MAX)
+}
+
+pub fn uint(row: &Row<'_>, i: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(i).map(|v| u64::try_from(v).unwrap_or(0))
+}
+
+pub fn opt_uint(row: &Row<'_>, i: usize) -> rusqlite::Result<Option<u64>> {
+    Ok(row.get::<_, Option<i64>>(i)?.map(|v| u64::try_from(v).unwrap_or(0)))
+}
+
+pub fn ino(row: &Row<'_>, i: usize) -> rusqlite::Result<Ino> {
+    uint(row, i).map(Ino)
+}
+
+pub fn time(row: &Row<'_>, i: usize) -> rusqlite::Result<Timestamp> {
+    row.get(i).map(Timestamp)
+}
+
+pub fn opt_time(row: &Row<'_>, i: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(i)?.map(Timestamp))
+}
+
+pub fn hash(row: &Row<'_>, i: usize) -> rusqlite::Result<BlobHash> {
+    row.get(i).map(BlobHash)
+}
+
+pub fn artifact_id(row: &Row<'_>, i: usize) -> rusqlite::Result<ArtifactId> {
+    row.get::<_, [u8; 16]>(i).map(|b| ArtifactId(Ulid::from_bytes(b)))
+}
+
+pub fn opt_artifact_id(row: &Row<'_>, i: usize) -> rusqlite::Result<Option<ArtifactId>> {
+    Ok(row.get::<_, Option<[u8; 16]>>(i)?.map(|b| ArtifactId(Ulid::from_bytes(b))))
+}
+
+pub fn mount(row: &Row<'_>, i: usize) -> rusqlite::Result<MountId> {
+    row.get::<_, [u8; 16]>(i).map(|b| MountId(Ulid::from_bytes(b)))
+}
+
+pub fn id_bytes(id: ArtifactId) -> [u8; 16] {
+    id.0.to_bytes()
+}
+
+fn bad(i: usize, e: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(i, rusqlite::types::Type::Blob, Box::new(e))
+}
+
+pub fn name(row: &Row<'_>, i: usize) -> rusqlite::Result<Name> {
+    Name::new(row.get_ref(i)?.as_blob()?).map_err(|e| bad(i, e))
+}
+
+pub fn session_name(row: &Row<'_>, i: usize) -> rusqlite::Result<SessionName> {
+    row.get_ref(i)?.as_str()?.parse().map_err(|e: Error| bad(i, e))
+}
+
+/// A JSON column.
+pub fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, i: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(row.get_ref(i)?.as_str()?).map_err(|e| bad(i, e))
+}
+
+pub fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::internal(format!("catalog: cannot encode a record: {e}")))
+}
+
+pub fn kind_code(kind: NodeKind) -> i64 {
+    match kind {
+        NodeKind::File => 0,
+        NodeKind::Dir => 1,
+        NodeKind::Symlink => 2,
+        NodeKind::Fifo => 3,
+        NodeKind::Socket => 4,
+        NodeKind::Char => 5,
+        NodeKind::Block => 6,
+    }
+}
+
+fn kind(code: i64) -> NodeKind {
+    match code {
+        1 => NodeKind::Dir,
+        2 => NodeKind::Symlink,
+        3 => NodeKind::Fifo,
+        4 => NodeKind::Socket,
+        5 => NodeKind::Char,
+        6 => NodeKind::Block,
+        _ => NodeKind::File,
+    }
+}
+
+pub const LIVE: i64 = 0;
+pub const SUPERSEDED: i64 = 1;
+pub const TRASHED: i64 = 2;
+
+pub fn life_code(life: Life) -> i64 {
+    match life {
+        Life::Live => LIVE,
+        Life::Superseded => SUPERSEDED,
+        Life::Trashed => TRASHED,
+    }
+}
+
+fn life(code: i64) -> Life {
+    match code {
+        LIVE => Life::Live,
+        SUPERSEDED => Life::Superseded,
+        _ => Life::Trashed,
+    }
+}
+
+pub const INLINE: i64 = 0;
+pub const PROVISIONAL: i64 = 1;
+pub const STORED: i64 = 2;
+
+/// The columns that [`node`] reads, beginning at its `at`; `i` is the inode.
+pub const NODE: &str = "i.ino, i.session, i.kind, i.mode, i.uid, i.gid, i.rdev, i.nlink, i.size, \
+    i.atime, i.mtime, i.ctime, i.target, i.artifact, a.hash, s.sealed IS NOT NULL";
+/// What [`NODE`] needs beside `inodes i`.
+pub const NODE_JOIN: &str = "LEFT JOIN artifacts a ON a.id = i.artifact LEFT JOIN sessions s ON s.id = i.session";
+
+pub fn node(row: &Row<'_>, at: usize) -> rusqlite::Result<Node> {
+    let artifact = opt_artifact_id(row, at + 13)?;
+    let hash: Option<[u8; 32]> = row.get(at + 14)?;
+    Ok(Node {
+        ino: ino(row, at)?,
+        session: SessionId(row.get(at + 1)?),
+        kind: kind(row.get(at + 2)?),
+        mode: row.get(at + 3)?,
+        uid: row.get(at + 4)?,
+        gid: row.get(at + 5)?,
+        rdev: row.get(at + 6)?,
+        nlink: row.get(at + 7)?,
+        size: uint(row, at + 8)?,
+        atime: time(row, at + 9)?,
+        mtime: time(row, at + 10)?,
+        ctime: time(row, at + 11)?,
+        target: row.get(at + 12)?,
+        content: artifact.zip(hash.map(BlobHash)),
+        sealed: row.get(at + 15)?,
+    })
+}
+
+/// The columns and tables that [`artifact`] reads.
+pub const ARTIFACT: &str = "a.id, a.tenant, a.session, s.name, a.ino, a.parent, a.name, a.version, a.content_type, \
+    a.size, a.hash, a.agent_id, a.metadata, a.labels, a.idem_key, a.created, a.expires, a.life, b.state, a.deleted, \
+    a.recovered, s.root FROM artifacts a JOIN sessions s ON s.id = a.session \
+    LEFT JOIN blobs b ON b.tenant = a.tenant AND b.hash = a.hash";
+
+/// An artifact's row; `filename` is its last name alone until [`super::paths::Paths`] puts the directories before it.
+pub struct ArtifactRow {
+    pub artifact: Artifact,
+    pub parent: Ino,
+    pub root: Ino,
+}
+
+pub fn artifact(row: &Row<'_>) -> rusqlite::Result<ArtifactRow> {
+    let labels: Labels = json(row, 13)?;
+    let artifact = Artifact {
+        id: artifact_id(row, 0)?,
+        tenant: TenantId(row.get(1)?),
+        session: SessionId(row.get(2)?),
+        session_name: Some(session_name(row, 3)?),
+        ino: ino(row, 4)?,
+        filename: row.get(6)?,
+        version: uint(row, 7)?,
+        content_type: row.get(8)?,
+        size: uint(row, 9)?,
+        hash: hash(row, 10)?,
+        agent_id: row.get(11)?,
+        metadata: json(row, 12)?,
+        provenance: labels.provenance,
+        idempotency_key: row.get(14)?,
+        created: time(row, 15)?,
+        expires: opt_time(row, 16)?,
+        life: life(row.get(17)?),
+        store: if row.get::<_, Option<i64>>(18)? == Some(STORED) { StoreState::Stored } else { StoreState::Pending },
+        deleted: opt_time(row, 19)?,
+        recovered: row.get(20)?,
+    };
+    Ok(ArtifactRow { artifact, parent: ino(row, 5)?, root: ino(row, 21)? })
+}
+
+pub const SESSION: &str = "s.id, s.tenant, s.name, s.root, s.created, s.sealed";
+
+pub fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
+    Ok(Session {
+        id: SessionId(row.get(0)?),
+        tenant: TenantId(row.get(1)?),
+        name: session_name(row, 2)?,
+        root: ino(row, 3)?,
+        created: time(row, 4)?,
+        sealed: opt_time(row, 5)?,
+    })
+}
+
+/// Takes `count` numbers out of the sequence within the caller's transaction.
+pub fn draw(c: &Connection, count: u64) -> Result<u64> {
+    let first: i64 = c
+        .prepare_cached("UPDATE counters SET value = value + ?1 WHERE name = 'seq' RETURNING value - ?1")?
+        .query_row(params![int(count)], |r| r.get(0))
+        .optional()?
+        .ok_or_else(|| Error::internal("catalog: the sequence is missing"))?;
+    Ok(u64::try_from(first).unwrap_or(0))
+}

@@ -1,0 +1,302 @@
+//! The one transaction that makes an artifact.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::artifacts::{self, Known, NewArtifact};
+use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
+use super::remove::{Fate, drop_name, is_a_directory};
+use super::{blobs, changes, labels, make, paths, tree};
+use crate::artifact::ids::{Ino, SessionId};
+use crate::artifact::name::Name;
+use crate::artifact::record::{Node, NodeKind};
+use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::{Birth, Commit, CommitError, Committed, NewNode, Origin, Outcome};
+
+/// For how long an idempotency key names its operation: 24 h, in nanoseconds.
+const KEY_WINDOW: i64 = 24 * 3600 * 1_000_000_000;
+
+/// Where the bytes go.
+struct Site {
+    session: SessionId,
+    parent: Ino,
+    name: Name,
+    /// The file that stands there; none: it comes into being.
+    node: Option<Node>,
+    /// Its artifact.
+    previous: Option<Known>,
+}
+
+pub fn commit(c: &Connection, origin: Origin, x: &Commit) -> Result<Committed, CommitError> {
+    if let Some(done) = replayed(c, x)? {
+        return Ok(done);
+    }
+    let site = site(c, origin, x)?;
+    check_file_size(c, x)?;
+    let current = site.previous.as_ref().filter(|p| p.life == LIVE && !p.expired(x.now));
+    if let Some(first) = keyed(c, x, current)? {
+        blobs::put(c, origin, x)?;
+        return Ok(hard_link(c, origin, x, &site, &first)?);
+    }
+    if let (Some(same), Some(node)) = (current.filter(|p| p.hash == x.hash), &site.node) {
+        blobs::put(c, origin, x)?;
+        return Ok(unchanged(c, origin, x, same.id, node)?);
+    }
+    let replaced = collapsible(c, x, site.node.as_ref())?;
+    check_quota(c, x, &site, replaced.as_ref())?;
+    blobs::put(c, origin, x)?;
+    Ok(store(c, origin, x, &site, replaced)?)
+}
+
+/// A commit of bytes that an artifact has already, wherever they are: always a new version.
+pub fn restore(c: &Connection, origin: Origin, x: &Commit) -> Result<crate::artifact::record::Artifact> {
+    let site = site(c, origin, x)?;
+    check_quota(c, x, &site, None)?;
+    store(c, origin, x, &site, None).map(|done| done.artifact)
+}
+
+/// A commit whose answer was lost comes again with the same ID.
+fn replayed(c: &Connection, x: &Commit) -> Result<Option<Committed>> {
+    let Some(known) = artifacts::known(c, x.id)?.filter(|k| k.hash == x.hash) else { return Ok(None) };
+    let artifact = artifacts::must(c, x.id)?;
+    Ok(Some(Committed { artifact, outcome: Outcome::Same, ino: known.ino }))
+}
+
+fn site(c: &Connection, origin: Origin, x: &Commit) -> Result<Site> {
+    if let Some(node) = tree::node_any(c, x.ino)? {
+        return existing_site(c, x, node);
+    }
+    let Some(birth) = &x.birth else {
+        return Err(Error::not_found(format!("file {} was deleted before it was closed", x.ino)));
+    };
+    let dir = tree::writable_dir(c, birth.parent)?;
+    if dir.session == SessionId::NONE {
+        return Err(tree::outside_sessions(&birth.name));
+    }
+    if dir.session != x.session {
+        return Err(make::across());
+    }
+    tree::check_reserved(c, &dir, &birth.name)?;
+    let fresh =
+        Site { session: dir.session, parent: birth.parent, name: birth.name.clone(), node: None, previous: None };
+    match tree::entry(c, birth.parent, &birth.name, x.now)? {
+        None => Ok(fresh),
+        Some(entry) if entry.expired => {
+            drop_name(c, origin, &entry, Fate::Supersede, x.now)?;
+            Ok(fresh)
+        }
+        // Another mount made the same name meanwhile: both wrote one file, and this close comes last.
+        Some(entry) if entry.node.kind == NodeKind::File => existing_site(c, x, entry.node),
+        Some(entry) if entry.node.kind == NodeKind::Dir => Err(is_a_directory(&birth.name)),
+        Some(_) => Err(tree::taken(&birth.name)),
+    }
+}
+
+fn existing_site(c: &Connection, x: &Commit, node: Node) -> Result<Site> {
+    if node.kind != NodeKind::File {
+        return Err(Error::invalid(format!("inode {} is not a file", node.ino)));
+    }
+    tree::writable(c, &node)?;
+    if node.session != x.session {
+        return Err(make::across());
+    }
+    let previous = match node.content {
+        Some((id, _)) => artifacts::known(c, id)?,
+        None => None,
+    };
+    let filed = match &previous {
+        Some(p) => artifacts::filing(c, p.id)?,
+        None => paths::place(c, node.ino)?,
+    };
+    let (parent, name) = filed.ok_or_else(|| Error::not_found(format!("file {} has no name", node.ino)))?;
+    Ok(Site { session: node.session, parent, name, node: Some(node), previous })
+}
+
+/// The earlier artifact that the commit's idempotency key names, if it is another one that can be linked to.
+fn keyed(c: &Connection, x: &Commit, current: Option<&Known>) -> Result<Option<Known>> {
+    let Some(key) = &x.labels.idempotency_key else { return Ok(None) };
+    let since = Timestamp(x.now.0.saturating_sub(KEY_WINDOW));
+    // What was deleted or has expired does not exist; the handle's own earlier version is this same operation.
+    let first = artifacts::by_key(c, x.tenant, key, since)?
+        .into_iter()
+        .find(|a| a.life != TRASHED && !a.expired(x.now) && Some(a.id) != x.collapse);
+    let Some(first) = first else { return Ok(None) };
+    if first.session != x.session || first.hash != x.hash || first.life != LIVE {
+        return Err(Error::new(
+            Kind::Exists,
+            format!(
+                "idempotency key '{key}' was used for artifact {} with other content or in another session",
+                first.id
+            ),
+        ));
+    }
+    // Its own file closed again: nothing to link.
+    Ok(if current.is_some_and(|p| p.id == first.id) { None } else { Some(first) })
+}
+
+/// The name becomes a hard link to the file of `first`.
+fn hard_link(c: &Connection, origin: Origin, x: &Commit, site: &Site, first: &Known) -> Result<Committed> {
+    let (parent, name) = (site.parent, &site.name);
+    let cookie = match (&site.node, &x.birth) {
+        (None, Some(birth)) => birth.cookie,
+        _ => codec::draw(c, 1)?,
+    };
+    if let Some(entry) = tree::entry(c, parent, name, x.now)? {
+        drop_name(c, origin, &entry, Fate::Supersede, x.now)?;
+    }
+    let target = tree::node_any(c, first.ino)?.ok_or_else(|| artifacts::missing(first.id))?;
+    make::add_link(c, origin, &target, parent, name, cookie, x.now)?;
+    Ok(Committed { artifact: artifacts::must(c, first.id)?, outcome: Outcome::Idempotent, ino: first.ino })
+}
+
+fn unchanged(
+    c: &Connection,
+    origin: Origin,
+    x: &Commit,
+    id: crate::artifact::ids::ArtifactId,
+    node: &Node,
+) -> Result<Committed> {
+    c.prepare_cached("UPDATE inodes SET mtime = ?, ctime = ? WHERE ino = ?")?.execute(params![
+        x.mtime.0,
+        x.now.0,
+        int(node.ino.0)
+    ])?;
+    if let Some(key) = &x.labels.idempotency_key {
+        c.prepare_cached("UPDATE artifacts SET idem_key = ? WHERE id = ? AND idem_key IS NULL")?
+            .execute(params![key, id_bytes(id)])?;
+    }
+    changes::inode(c, origin, node.ino)?;
+    Ok(Committed { artifact: artifacts::must(c, id)?, outcome: Outcome::Same, ino: node.ino })
+}
+
+/// The handle's earlier artifact, when nothing else holds on to it.
+fn collapsible(c: &Connection, x: &Commit, node: Option<&Node>) -> Result<Option<Known>> {
+    let Some(id) = x.collapse else { return Ok(None) };
+    let Some(known) = artifacts::known(c, id)? else { return Ok(None) };
+    let ours = node.is_some_and(|n| n.ino == known.ino) && known.life != TRASHED;
+    Ok(if ours && !artifacts::has_link(c, id)? { Some(known) } else { None })
+}
+
+fn check_file_size(c: &Connection, x: &Commit) -> Result<()> {
+    let max = c
+        .prepare_cached("SELECT max_file_bytes FROM tenants WHERE id = ?")?
+        .query_row([x.tenant.0], |r| codec::opt_uint(r, 0))
+        .optional()?
+        .ok_or_else(|| Error::not_found("the tenant does not exist"))?;
+    match max {
+        Some(max) if x.size > max => Err(Error::new(
+            Kind::FileTooLarge,
+            format!("a file of {} bytes is over the tenant's limit of {max}", x.size),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_quota(c: &Connection, x: &Commit, site: &Site, replaced: Option<&Known>) -> Result<()> {
+    let (max_bytes, max_artifacts, count, bytes) = c
+        .prepare_cached("SELECT max_bytes, max_artifacts, live_artifacts, live_bytes FROM tenants WHERE id = ?")?
+        .query_row([x.tenant.0], |r| {
+            Ok((codec::opt_uint(r, 0)?, codec::opt_uint(r, 1)?, codec::uint(r, 2)?, codec::uint(r, 3)?))
+        })?;
+    let leaving = site.previous.as_ref().or(replaced).filter(|p| p.life == LIVE);
+    let after = |count: u64, bytes: u64, leaving: Option<&Known>| {
+        (count + 1 - u64::from(leaving.is_some()), bytes + x.size - leaving.map_or(0, |p| p.size))
+    };
+    let fits = |(count, bytes): (u64, u64)| {
+        max_artifacts.is_none_or(|max| count <= max) && max_bytes.is_none_or(|max| bytes <= max)
+    };
+    if fits(after(count, bytes, leaving)) {
+        return Ok(());
+    }
+    // The running sums hold expired artifacts too: near the limit, count what truly lives.
+    let (count, bytes) = super::find::living(c, x.tenant, x.now)?;
+    let (count, bytes) = after(count, bytes, leaving.filter(|p| !p.expired(x.now)));
+    if fits((count, bytes)) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::OverQuota,
+        format!(
+            "the tenant's quota is used up: this file would make it {count} artifacts of {} and {bytes} bytes of {}",
+            limit(max_artifacts),
+            limit(max_bytes)
+        ),
+    ))
+}
+
+fn limit(max: Option<u64>) -> String {
+    max.map_or_else(|| String::from("unlimited"), |max| max.to_string())
+}
+
+fn store(c: &Connection, origin: Origin, x: &Commit, site: &Site, replaced: Option<Known>) -> Result<Committed> {
+    let labels = site.previous.as_ref().map_or_else(|| x.labels.clone(), |p| labels::carried(&x.labels, &p.labels));
+    let effective = labels::effective(c, x.tenant, site.parent, labels, &x.content_type, x.now)?;
+    let outcome = if replaced.is_some() { Outcome::Collapsed } else { Outcome::New };
+    let mut version = None;
+    if let Some(old) = replaced {
+        if site.previous.as_ref().is_some_and(|p| p.id == old.id) {
+            version = Some(old.version);
+        }
+        artifacts::erase(c, x.tenant, &old)?;
+    }
+    if version.is_none()
+        && let Some(previous) = &site.previous
+    {
+        artifacts::set_life(c, previous.id, SUPERSEDED, None)?;
+    }
+    let version = match version {
+        Some(version) => version,
+        None => artifacts::next_version(c, site.parent, &site.name)?,
+    };
+    let ino = match (&site.node, &x.birth) {
+        (Some(node), _) => node.ino,
+        (None, Some(birth)) => give_birth(c, x, birth, site.session)?,
+        (None, None) => return Err(Error::internal("catalog: a file without a place")),
+    };
+    artifacts::insert(
+        c,
+        &NewArtifact {
+            id: x.id,
+            tenant: x.tenant,
+            session: site.session,
+            ino,
+            parent: site.parent,
+            name: &site.name,
+            version,
+            guessed_type: &x.content_type,
+            size: x.size,
+            hash: x.hash,
+            effective: &effective,
+            now: x.now,
+            life: LIVE,
+            deleted: None,
+            recovered: false,
+        },
+    )?;
+    c.prepare_cached("UPDATE inodes SET artifact = ?, size = ?, mtime = ?, ctime = ? WHERE ino = ?")?
+        .execute(params![id_bytes(x.id), int(x.size), x.mtime.0, x.now.0, int(ino.0)])?;
+    if site.node.is_some() {
+        changes::inode(c, origin, ino)?;
+    } else {
+        changes::entry(c, origin, site.parent, &site.name)?;
+    }
+    Ok(Committed { artifact: artifacts::must(c, x.id)?, outcome, ino })
+}
+
+fn give_birth(c: &Connection, x: &Commit, birth: &Birth, session: SessionId) -> Result<Ino> {
+    let node = NewNode {
+        ino: x.ino,
+        cookie: birth.cookie,
+        parent: birth.parent,
+        name: birth.name.clone(),
+        kind: NodeKind::File,
+        mode: birth.mode,
+        uid: birth.uid,
+        gid: birth.gid,
+        rdev: 0,
+        target: None,
+        now: x.now,
+    };
+    tree::insert(c, &node, session, x.size, x.mtime)?;
+    Ok(x.ino)
+}

@@ -1,0 +1,164 @@
+//! Reads of many rows.
+
+use std::fmt::Write;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+
+use super::codec::{self, ARTIFACT, LIVE, NODE, NODE_JOIN, SESSION, id_bytes, int};
+use super::paths::{self, Paths};
+use crate::artifact::ids::{Ino, TenantId};
+use crate::artifact::name::split_path;
+use crate::artifact::query::{Page, Query, Usage};
+use crate::artifact::record::{DirEntry, SessionSummary};
+use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Result};
+
+/// Artifacts and bytes that live at `now`.
+pub fn living(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<(u64, u64)> {
+    let sql = "SELECT count(*), coalesce(sum(size), 0) FROM artifacts \
+        WHERE tenant = ? AND life = 0 AND (expires IS NULL OR expires > ?)";
+    Ok(c.prepare_cached(sql)?.query_row(params![tenant.0, now.0], |r| Ok((codec::uint(r, 0)?, codec::uint(r, 1)?)))?)
+}
+
+pub fn list(c: &Connection, dir: Ino, after: u64, limit: u32, now: Timestamp) -> Result<Vec<DirEntry>> {
+    let sql = format!(
+        "SELECT d.cookie, d.name, {NODE} FROM dentries d JOIN inodes i ON i.ino = d.ino {NODE_JOIN} \
+         WHERE d.parent = ?1 AND d.cookie > ?2 AND (a.expires IS NULL OR a.expires > ?3) ORDER BY d.cookie LIMIT ?4"
+    );
+    let mut stmt = c.prepare_cached(&sql)?;
+    let rows = stmt.query_map(params![int(dir.0), int(after), now.0, limit], |r| {
+        Ok(DirEntry { cookie: codec::uint(r, 0)?, name: codec::name(r, 1)?, node: codec::node(r, 2)? })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A `WHERE` clause in the making: text and what its question marks stand for.
+#[derive(Default)]
+struct Clause {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Clause {
+    fn and(&mut self, sql: &str, values: impl IntoIterator<Item = Value>) {
+        self.sql.push_str(if self.sql.is_empty() { " WHERE " } else { " AND " });
+        self.sql.push_str(sql);
+        self.values.extend(values);
+    }
+}
+
+pub fn find(c: &Connection, q: &Query, now: Timestamp) -> Result<Page> {
+    let mut w = Clause::default();
+    let mut from = ARTIFACT.to_owned();
+    match q.session {
+        Some(session) => w.and("a.tenant = ? AND a.session = ?", [q.tenant.0.into(), session.0.into()]),
+        None => w.and("a.tenant = ?", [q.tenant.0.into()]),
+    }
+    w.and("a.life = ?", [codec::life_code(q.life).into()]);
+    w.and("(a.expires IS NULL OR a.expires > ?)", [now.0.into()]);
+    // The first condition drives, in the order of answers; the others are looked up.
+    for (n, (key, value)) in q.metadata.iter().enumerate() {
+        let alias = format!("m{n}");
+        write!(from, " JOIN meta {alias} ON {alias}.id = a.id").unwrap_or_default();
+        w.and(
+            &format!("{alias}.tenant = ? AND {alias}.key = ? AND {alias}.value = ? AND {alias}.created = a.created"),
+            [q.tenant.0.into(), key.clone().into(), value.clone().into()],
+        );
+    }
+    if let Some(agent) = &q.agent {
+        w.and("a.agent_id = ?", [agent.clone().into()]);
+    }
+    match q.content_type.as_deref().map(|t| (t, t.strip_suffix("/*"))) {
+        Some((_, Some(class))) => {
+            w.and("substr(a.content_type, 1, ?) = ?", [int(class.len() as u64 + 1).into(), format!("{class}/").into()]);
+        }
+        Some((exact, None)) => w.and("a.content_type = ?", [exact.to_owned().into()]),
+        None => {}
+    }
+    if let Some(since) = q.since {
+        w.and("a.created >= ?", [since.0.into()]);
+    }
+    if let Some(until) = q.until {
+        w.and("a.created < ?", [until.0.into()]);
+    }
+    if let Some((created, id)) = q.after {
+        w.and("(a.created, a.id) < (?, ?)", [created.0.into(), id_bytes(id).to_vec().into()]);
+    }
+    if let Some(path) = &q.filename
+        && !filename(c, q, path, &mut w)?
+    {
+        return Ok(Page::default());
+    }
+    page(c, q, &from, w)
+}
+
+/// False when no such path has ever existed.
+fn filename(c: &Connection, q: &Query, path: &[u8], w: &mut Clause) -> Result<bool> {
+    let Ok(names) = split_path(path) else { return Ok(false) };
+    let Some((last, above)) = names.split_last() else { return Ok(false) };
+    let mut stmt = c.prepare_cached("SELECT root FROM sessions WHERE tenant = ?1 AND (?2 IS NULL OR id = ?2)")?;
+    let roots = stmt
+        .query_map(params![q.tenant.0, q.session.map(|s| s.0)], |r| codec::ino(r, 0))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let dirs: Vec<i64> = paths::dirs_named(c, roots, above)?.into_iter().map(|i| int(i.0)).collect();
+    if dirs.is_empty() {
+        return Ok(false);
+    }
+    // JSON instead of one question mark each: a tenant may have more sessions than SQLite has variables.
+    w.and(
+        "a.name = ? AND a.parent IN (SELECT value FROM json_each(?))",
+        [last.as_bytes().to_vec().into(), codec::to_json(&dirs)?.into()],
+    );
+    Ok(true)
+}
+
+fn page(c: &Connection, q: &Query, from: &str, mut w: Clause) -> Result<Page> {
+    w.values.push((i64::from(q.limit) + 1).into());
+    let sql = format!("SELECT {from}{} ORDER BY a.created DESC, a.id DESC LIMIT ?", w.sql);
+    let mut stmt = c.prepare_cached(&sql)?;
+    let rows = stmt.query_map(params_from_iter(w.values), codec::artifact)?;
+    let mut paths = Paths::default();
+    let mut artifacts = rows.map(|row| paths.artifact(c, row?)).collect::<Result<Vec<_>>>()?;
+    let more = artifacts.len() > q.limit as usize;
+    artifacts.truncate(q.limit as usize);
+    let next = if more { artifacts.last().map(|a| (a.created, a.id)) } else { None };
+    Ok(Page { artifacts, next })
+}
+
+pub fn sessions(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Vec<SessionSummary>> {
+    let sql = format!(
+        "SELECT {SESSION}, count(a.id), coalesce(sum(a.size), 0), min(a.created), max(a.created) FROM sessions s \
+         LEFT JOIN artifacts a ON a.session = s.id AND a.life = {LIVE} AND (a.expires IS NULL OR a.expires > ?2) \
+         WHERE s.tenant = ?1 GROUP BY s.id ORDER BY s.created, s.id"
+    );
+    let mut stmt = c.prepare_cached(&sql)?;
+    let rows = stmt.query_map(params![tenant.0, now.0], |r| {
+        Ok(SessionSummary {
+            session: codec::session(r)?,
+            artifacts: codec::uint(r, 6)?,
+            bytes: codec::uint(r, 7)?,
+            first_artifact: codec::opt_time(r, 8)?,
+            last_artifact: codec::opt_time(r, 9)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub fn usage(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Usage> {
+    let (max_bytes, max_artifacts) = c
+        .prepare_cached("SELECT max_bytes, max_artifacts FROM tenants WHERE id = ?")?
+        .query_row([tenant.0], |r| Ok((codec::opt_uint(r, 0)?, codec::opt_uint(r, 1)?)))
+        .optional()?
+        .ok_or_else(|| Error::not_found("the tenant does not exist"))?;
+    let one = |sql: &str| -> Result<u64> { Ok(c.prepare_cached(sql)?.query_row([tenant.0], |r| codec::uint(r, 0))?) };
+    let (artifacts, logical_bytes) = living(c, tenant, now)?;
+    Ok(Usage {
+        sessions: one("SELECT count(*) FROM sessions WHERE tenant = ?")?,
+        artifacts,
+        logical_bytes,
+        stored_bytes: one("SELECT coalesce(sum(size), 0) FROM blobs WHERE tenant = ?")?,
+        max_bytes,
+        max_artifacts,
+    })
+}

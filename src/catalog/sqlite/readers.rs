@@ -1,0 +1,52 @@
+//! A few connections that read beside the writer.
+
+use std::path::PathBuf;
+
+use parking_lot::{Mutex, MutexGuard};
+use rusqlite::Connection;
+
+use super::schema;
+use crate::artifact::Result;
+
+/// Connections at most. Reads of one row take microseconds, so few are ever in use at once; each costs memory.
+const READERS: usize = 4;
+
+/// Read connections, opened when first needed. A lock is held for one read only and never across an await.
+pub struct Readers {
+    path: PathBuf,
+    slots: [Mutex<Option<Connection>>; READERS],
+}
+
+impl Readers {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, slots: Default::default() }
+    }
+
+    /// Runs `f` on a connection. Each statement sees everything committed before it started.
+    pub fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let mut slot = self.slot();
+        if slot.is_none() {
+            *slot = Some(schema::open_reader(&self.path)?);
+        }
+        match slot.as_ref() {
+            Some(conn) => f(conn),
+            None => unreachable!("the slot was filled above"),
+        }
+    }
+
+    /// As [`Readers::read`], with all statements of `f` seeing one state.
+    pub fn snapshot<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.read(|conn| {
+            let tx = conn.unchecked_transaction()?;
+            let out = f(&tx)?;
+            tx.finish()?;
+            Ok(out)
+        })
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Connection>> {
+        // An open connection that is free, then one not opened yet, then wait for the first.
+        let free = || self.slots.iter().filter_map(Mutex::try_lock);
+        free().find(|slot| slot.is_some()).or_else(|| free().next()).unwrap_or_else(|| self.slots[0].lock())
+    }
+}

@@ -1,0 +1,138 @@
+//! Into the trash after a crash, and back out of it.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::artifacts::{self, NewArtifact};
+use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
+use super::{blobs, changes, commit, labels, make, paths, remove, tree};
+use crate::artifact::ids::{ArtifactId, Ino};
+use crate::artifact::name::Name;
+use crate::artifact::record::{Artifact, Chunks, Labels, NodeKind, Session};
+use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::{Birth, Commit, CommitError, Origin, Payload};
+
+pub fn trash_recovered(c: &Connection, origin: Origin, x: &Commit) -> Result<Option<Artifact>> {
+    let Some(session) = make::session_by_id(c, x.session)?.filter(|s| s.sealed.is_none()) else { return Ok(None) };
+    // Recovery was itself interrupted and comes again.
+    if let Some(done) = artifacts::by_id(c, x.id)? {
+        return Ok(Some(done));
+    }
+    let (parent, name) = last_place(c, x, &session)?;
+    blobs::put(c, origin, x).map_err(|e| match e {
+        CommitError::BlobGone => Error::not_found(format!("the bytes {} are no longer in the catalog", x.hash)),
+        CommitError::Failed(e) => e,
+    })?;
+    let effective = labels::effective(c, x.tenant, parent, x.labels.clone(), &x.content_type, x.now)?;
+    artifacts::insert(
+        c,
+        &NewArtifact {
+            id: x.id,
+            tenant: x.tenant,
+            session: x.session,
+            ino: x.ino,
+            parent,
+            name: &name,
+            version: artifacts::next_version(c, parent, &name)?,
+            guessed_type: &x.content_type,
+            size: x.size,
+            hash: x.hash,
+            effective: &effective,
+            now: x.now,
+            life: TRASHED,
+            deleted: Some(x.now),
+            recovered: true,
+        },
+    )?;
+    artifacts::must(c, x.id).map(Some)
+}
+
+/// Where the file stood, as far as the catalog still knows; else the session's root.
+fn last_place(c: &Connection, x: &Commit, session: &Session) -> Result<(Ino, Name)> {
+    if let Some(place) = paths::place(c, x.ino)? {
+        return Ok(place);
+    }
+    let Some(birth) = &x.birth else {
+        return Ok((session.root, Name::new(format!("recovered-{}", x.ino).as_bytes())?));
+    };
+    let known = c
+        .prepare_cached("SELECT 1 FROM inodes WHERE ino = ? AND session = ?")?
+        .exists(params![int(birth.parent.0), x.session.0])?;
+    Ok((if known { birth.parent } else { session.root }, birth.name.clone()))
+}
+
+pub fn restore(
+    c: &Connection,
+    origin: Origin,
+    artifact: ArtifactId,
+    id: ArtifactId,
+    fresh: (Ino, u64),
+    now: Timestamp,
+) -> Result<Artifact> {
+    let old = artifacts::known(c, artifact)?.filter(|a| !a.expired(now)).ok_or_else(|| artifacts::missing(artifact))?;
+    let session = make::session_by_id(c, old.session)?.ok_or_else(|| artifacts::missing(artifact))?;
+    if session.sealed.is_some() {
+        return Err(Error::sealed(session.name.as_str()));
+    }
+    if old.life == LIVE {
+        return artifacts::must(c, artifact);
+    }
+    let (filed, name) = artifacts::filing(c, artifact)?.ok_or_else(|| artifacts::missing(artifact))?;
+    let parent = revive(c, origin, filed, now)?;
+    if parent != filed {
+        artifacts::refile(c, artifact, parent, &name)?;
+    }
+    // Out of the trash it is an earlier version of its path again.
+    artifacts::set_life(c, artifact, SUPERSEDED, None)?;
+    let dir = tree::writable_dir(c, parent)?;
+    let guessed: String = c
+        .prepare_cached("SELECT guessed_type FROM artifacts WHERE id = ?")?
+        .query_row([id_bytes(artifact)], |r| r.get(0))?;
+    let again = Commit {
+        tenant: session.tenant,
+        session: session.id,
+        ino: fresh.0,
+        birth: Some(Birth { parent, name, cookie: fresh.1, mode: 0o644, uid: dir.uid, gid: dir.gid }),
+        id,
+        collapse: None,
+        hash: old.hash,
+        size: old.size,
+        chunks: Chunks::default(),
+        bytes: Payload::Known,
+        content_type: guessed,
+        // The key named the operation that made it, not this one.
+        labels: Labels { idempotency_key: None, ..old.labels },
+        mtime: now,
+        now,
+    };
+    commit::restore(c, origin, &again)
+}
+
+/// The directory itself, or what stands at its path now, or itself again if nothing does.
+fn revive(c: &Connection, origin: Origin, dir: Ino, now: Timestamp) -> Result<Ino> {
+    if tree::node_any(c, dir)?.is_some() {
+        return Ok(dir);
+    }
+    let (parent, name) =
+        paths::above(c, dir)?.ok_or_else(|| Error::not_found("the directory of the artifact no longer exists"))?;
+    let parent = revive(c, origin, parent, now)?;
+    match tree::entry(c, parent, &name, now)? {
+        Some(entry) if entry.node.kind == NodeKind::Dir => return Ok(entry.node.ino),
+        Some(entry) if !entry.expired => {
+            return Err(Error::new(
+                Kind::Exists,
+                format!("'{name}' stands where the directory of the artifact was: move it away first"),
+            ));
+        }
+        _ => remove::make_room(c, origin, parent, &name, now)?,
+    }
+    let revived = c
+        .prepare_cached("UPDATE inodes SET nlink = 2, was_parent = NULL, was_name = NULL WHERE ino = ? RETURNING ino")?
+        .query_row([int(dir.0)], |r| codec::ino(r, 0))
+        .optional()?
+        .ok_or_else(|| Error::internal(format!("catalog: removed directory {dir} vanished")))?;
+    tree::add_name(c, codec::draw(c, 1)?, parent, &name, revived)?;
+    tree::touch_dir(c, parent, 1, now)?;
+    changes::entry(c, origin, parent, &name)?;
+    Ok(revived)
+}

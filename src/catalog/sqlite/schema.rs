@@ -1,0 +1,154 @@
+//! The tables, their versions, and how a connection is set up.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::codec::damaged;
+use crate::artifact::{Error, Kind, Result};
+
+/// What `PRAGMA user_version` says once every migration below has run.
+const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// One script a version; a published one is never edited, only followed by another.
+const MIGRATIONS: [&str; 1] = [include_str!("schema_1.sql")];
+
+/// How long one connection waits for another process's transaction before it gives up with `TimedOut`.
+const BUSY_DEADLINE: Duration = Duration::from_secs(30);
+/// Pause between two tries. SQLite's own handler backs off to 100 ms, which starves a busy second process.
+const BUSY_PAUSE: Duration = Duration::from_micros(500);
+
+/// Pages of cache a connection may hold, in KiB: the idle daemon stays small, the hot set is the kernel's to cache.
+const CACHE_KIB: i32 = 2048;
+
+fn busy(tries: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    // The pause is a lower bound, so the deadline is reached a little late, never early.
+    u128::from(tries.unsigned_abs()) * BUSY_PAUSE.as_micros() < BUSY_DEADLINE.as_micros()
+}
+
+/// Opens a connection with the settings that every connection shares.
+fn connect(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)
+        .map_err(|e| Error::internal(format!("cannot open the catalog {}: {e}", path.display())))?;
+    conn.busy_handler(Some(busy))?;
+    conn.set_prepared_statement_cache_capacity(160);
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    Ok(conn)
+}
+
+/// The connection of the writer thread; creates and migrates the file.
+///
+/// # Errors
+/// `Unsupported` when the file was written by a newer outputfs.
+pub fn open_writer(path: &Path) -> Result<Connection> {
+    let mut conn = connect(path)?;
+    enter_wal(&conn, path)?;
+    // The WAL is overwritten from its start after a checkpoint, not truncated: fdatasync of blocks that exist
+    // costs half of one that must grow the file.
+    conn.pragma_update(None, "journal_size_limit", -1)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 1000)?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    migrate(&mut conn, path)?;
+    Ok(conn)
+}
+
+/// A connection that reads only.
+pub fn open_reader(path: &Path) -> Result<Connection> {
+    let conn = connect(path)?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+/// Switching to WAL needs the file alone and does not ask the busy handler: two processes that create the
+/// catalog together meet here, and the later one tries again.
+fn enter_wal(conn: &Connection, path: &Path) -> Result<()> {
+    let deadline = Instant::now() + BUSY_DEADLINE;
+    loop {
+        let mode = conn.query_row("PRAGMA journal_mode=WAL", [], |r| r.get::<_, String>(0));
+        match mode {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(mode) => {
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    format!(
+                        "the file system of {} cannot hold a SQLite catalog in WAL mode (it is '{mode}')",
+                        path.display()
+                    ),
+                ));
+            }
+            Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && Instant::now() < deadline => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            Err(e) => return Err(damaged(path, &e)),
+        }
+    }
+}
+
+fn migrate(conn: &mut Connection, path: &Path) -> Result<()> {
+    let known = |conn: &Connection| conn.query_row("PRAGMA user_version", [], |r| r.get::<_, i64>(0));
+    let refuse = |found: i64| {
+        Error::new(
+            Kind::Unsupported,
+            format!(
+                "the catalog {} has schema version {found}, newer than the {VERSION} that this outputfs knows: use a newer outputfs",
+                path.display()
+            ),
+        )
+    };
+    // Unlocked look first: the usual open of a migrated file then writes nothing.
+    match known(conn)? {
+        VERSION => return Ok(()),
+        newer if newer > VERSION => return Err(refuse(newer)),
+        _ => {}
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let from = known(&tx)?;
+    if from > VERSION {
+        return Err(refuse(from));
+    }
+    for script in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or(0)) {
+        tx.execute_batch(script)?;
+    }
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_schema_is_refused_in_one_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        open_writer(&path).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
+        let e = open_writer(&path).unwrap_err();
+        assert_eq!(e.kind, Kind::Unsupported);
+        assert!(e.message.contains("newer"), "{e}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        std::fs::write(&path, vec![b'x'; 8192]).unwrap();
+        let e = open_writer(&path).unwrap_err();
+        assert!(e.message.contains("catalog.db"), "{e}");
+    }
+
+    #[test]
+    fn opening_again_migrates_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        drop(open_writer(&path).unwrap());
+        let conn = open_writer(&path).unwrap();
+        assert_eq!(conn.query_row("PRAGMA user_version", [], |r| r.get::<_, i64>(0)).unwrap(), VERSION);
+    }
+}
