@@ -1,1 +1,50 @@
-//! Named points where tests crash or fail the engine.
+//! Named points where tests crash or fail the engine (feature `failpoints`; nothing is left of them without it).
+//!
+//! # Catalogue
+//! | name | between |
+//! |---|---|
+//! | `ingest::before_put` | the digest is known · the bytes go to the store |
+//! | `ingest::after_put` | the bytes are in the store · nobody knows of them |
+//! | `ingest::before_commit` | the bytes are durable · the record is not |
+//! | `ingest::after_commit` | the record is durable · the caller does not know |
+//! | `settle::before_adopt` | a blob is committed on local disk · moving it into the store |
+//! | `settle::after_adopt` | it is in the store · the catalog still says local |
+//! | `settle::after_mark` | the catalog says stored · the staging file is still there |
+//! | `recover::after_take` | a dead owner's directory is locked · nothing is done |
+//! | `recover::after_commit` | a leftover is committed or trashed · the journal does not say so |
+//! | `recover::after_done` | the journal says done · the staging file is still there |
+//! | `seal::before` | nothing is pending · the seal's transaction |
+//! | `seal::after_commit` | the session is sealed · the manifest is not beside the blobs |
+//! | `seal::after_manifest` | the manifest is there · the caller does not know |
+//!
+//! `return` (or `return(kill)`) at a point kills the process there and then, as `kill -9` would; `return(eio)` fails
+//! the operation with `StoreUnavailable`; the other actions of the `fail` crate (`sleep`, `pause`, …) work too.
+
+use crate::artifact::Result;
+
+/// Passes the point `name`.
+///
+/// # Errors
+/// What a test asked for.
+#[cfg(feature = "failpoints")]
+pub(crate) fn hit(name: &'static str) -> Result<()> {
+    use crate::artifact::{Error, Kind};
+    fail::fail_point!(name, |action| match action.as_deref() {
+        Some("eio") => Err(Error::new(Kind::StoreUnavailable, format!("failpoint {name}"))),
+        _ => {
+            // No destructor, no flush: what a crash leaves.
+            let own = rustix::process::getpid();
+            let _sent = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+            std::process::abort();
+        }
+    });
+    Ok(())
+}
+
+/// Passes the point `name`.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+#[allow(clippy::unnecessary_wraps)]
+pub(crate) fn hit(_name: &'static str) -> Result<()> {
+    Ok(())
+}

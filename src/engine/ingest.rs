@@ -1,17 +1,29 @@
 //! Bytes → committed: the one way into the store, whatever door they come through.
 
-use std::time::Duration;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::artifact::Result;
+use crate::artifact::content_type::{HEAD, guess};
 use crate::artifact::ids::{ArtifactId, Ino, SessionId};
-use crate::artifact::record::Labels;
+use crate::artifact::name::display_bytes;
+use crate::artifact::record::{BlobPlace, Labels};
 use crate::artifact::time::Timestamp;
-use crate::catalog::{Birth, Committed};
-use crate::engine::store::Store;
+use crate::artifact::{Error, Kind, Result};
+use crate::blob::Body;
+use crate::catalog::{Birth, Commit, CommitError, Committed, Outcome, Payload};
+use crate::engine::failpoints::hit;
+use crate::engine::store::{BYTES_IN_FLIGHT, Durability, Store, blocking};
 use crate::staging::file::StagingFile;
-use crate::staging::hash::Digest;
+use crate::staging::hash::{Digest, hash_bytes};
+
+/// Up to this size a file is read once into memory and hashed and sent from that very buffer.
+const IN_MEMORY_MAX: u64 = 8 << 20;
+
+/// A commit that finds its blob gone stores the bytes and comes again. A garbage collector that deletes the same
+/// blob five times in a row between two statements is a bug, not bad luck.
+const ROUNDS: u32 = 5;
 
 /// Bytes with their digest.
 #[derive(Clone, Debug)]
@@ -19,8 +31,18 @@ pub enum Source {
     /// In memory; `Digest` is of these very bytes.
     Bytes(Bytes, Digest),
     /// A file in the staging directory of this store's mount. If it no longer matches `digest`, `ingest` fails with
-    /// `Corrupt` and nothing is committed (the writer was faster: hash again, or a copy).
+    /// `Corrupt` and nothing is committed (the writer was faster: hash again, or a copy). Bytes that become provisional are not read
+    /// again: the caller compares the file's stamp before hashing and after `ingest`.
     File { staging: StagingFile, digest: Digest },
+}
+
+impl Source {
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        match self {
+            Source::Bytes(_, digest) | Source::File { digest, .. } => digest,
+        }
+    }
 }
 
 /// Everything about a commit that is not its bytes.
@@ -48,7 +70,7 @@ pub struct Ingested {
     pub committed: Committed,
     /// The blob was there already: nothing was uploaded or copied.
     pub dedup: bool,
-    /// The catalog says that the bytes live in the staging file (provisional): it must stay, unchanged up to
+    /// The catalog may say that the bytes live in the staging file (provisional): it must stay, unchanged up to
     /// `digest.size`, until the settler has taken it or `Catalog::forget_provisional` agreed.
     pub holds_staging: bool,
 }
@@ -60,12 +82,183 @@ impl Store {
     /// `Sealed`, `OverQuota`, `FileTooLarge`, `Exists` (idempotency key) from the transaction; `StoreUnavailable` when the store
     /// failed until `upload_timeout`; `Corrupt` when the source no longer matches its digest.
     pub async fn ingest(&self, source: Source, meta: CommitMeta) -> Result<Ingested> {
-        let _ = (source, meta);
-        todo!()
+        let digest = source.digest().clone();
+        let content_type = guess(&meta.name, &head(&source).await?);
+        let mut uploading = Duration::ZERO;
+        let mut recording = Duration::ZERO;
+        for round in 0..ROUNDS {
+            let started = Instant::now();
+            // In the first round alone: the transaction has just said that the blob is gone.
+            let bytes = if round == 0 && self.holds_blob(&digest).await? {
+                Payload::Known
+            } else {
+                self.place_bytes(&source).await?
+            };
+            uploading += started.elapsed();
+            let dedup = matches!(bytes, Payload::Known);
+            let holds_staging = matches!(bytes, Payload::Provisional { .. });
+            let commit = Commit {
+                tenant: self.tenant.id,
+                session: meta.session,
+                ino: meta.ino,
+                birth: meta.birth.clone(),
+                id: meta.id,
+                collapse: meta.collapse,
+                hash: digest.hash,
+                size: digest.size,
+                chunks: digest.chunks.clone(),
+                bytes,
+                content_type: content_type.clone(),
+                labels: meta.labels.clone(),
+                mtime: meta.mtime,
+                now: self.clock.now(),
+            };
+            hit("ingest::before_commit")?;
+            let started = Instant::now();
+            let answer = self.catalog.commit(self.origin, commit).await;
+            recording += started.elapsed();
+            match answer {
+                Ok(committed) => {
+                    hit("ingest::after_commit")?;
+                    log_commit(&committed, dedup, [meta.hashing, uploading, recording]);
+                    if holds_staging || !dedup {
+                        self.inner.wake.notify_one();
+                    }
+                    return Ok(Ingested { committed, dedup, holds_staging });
+                }
+                Err(CommitError::BlobGone) => {}
+                Err(CommitError::Failed(e)) => return Err(e),
+            }
+        }
+        Err(Error::internal(format!("blob {} vanished {ROUNDS} times before it could be recorded", digest.hash)))
     }
 
-    /// A fresh artifact ID at this store's time.
-    pub fn new_artifact_id(&self) -> ArtifactId {
-        todo!()
+    /// True when the tenant has the blob where any artifact may use it. A provisional one may still change.
+    pub(crate) async fn holds_blob(&self, digest: &Digest) -> Result<bool> {
+        let blob = self.catalog.blob(self.tenant.id, digest.hash).await?;
+        Ok(blob.is_some_and(|b| !matches!(b.place, BlobPlace::Provisional { .. })))
     }
+
+    /// Makes the bytes durable: in the row, in staging or in the store, whatever the settings allow.
+    async fn place_bytes(&self, source: &Source) -> Result<Payload> {
+        let size = source.digest().size;
+        // A store on this host is as durable as the catalog beside it, and no faster.
+        let at_home = self.blobs.is_local() || self.options.durability == Durability::Local;
+        if at_home && size <= self.options.inline_max {
+            return self.in_memory(source).await.map(Payload::Inline);
+        }
+        match source {
+            Source::File { staging, .. } if at_home => {
+                let file = staging.name.clone();
+                sync_staging(staging.clone()).await?;
+                Ok(Payload::Provisional { file })
+            }
+            _ => self.put_source(source).await.map(|()| Payload::Stored),
+        }
+    }
+
+    /// The blob into the store, retried until `upload_timeout`, with bounded memory and connections.
+    pub(crate) async fn put_source(&self, source: &Source) -> Result<()> {
+        let digest = source.digest();
+        let share = u32::try_from(digest.size).unwrap_or(u32::MAX).clamp(1, BYTES_IN_FLIGHT);
+        // Streamed bodies take little memory but a whole connection: they count as one in-memory body.
+        let share = if digest.size > IN_MEMORY_MAX { u32::try_from(IN_MEMORY_MAX).unwrap_or(share) } else { share };
+        let work = async {
+            let closed = |_| Error::internal("the store is closed");
+            let _bytes = self.inner.bytes.acquire_many(share).await.map_err(closed)?;
+            let _upload = self.inner.uploads.acquire().await.map_err(closed)?;
+            let body = match source {
+                Source::File { staging, digest } if digest.size > IN_MEMORY_MAX => Body::File {
+                    file: staging.file.clone(),
+                    path: staging.path.clone(),
+                    size: digest.size,
+                    hash: digest.hash,
+                    chunks: digest.chunks.clone(),
+                },
+                _ => Body::Bytes { bytes: self.in_memory(source).await?, hash: digest.hash },
+            };
+            hit("ingest::before_put")?;
+            self.blobs.put(&self.blob_key(digest.hash), body).await?;
+            hit("ingest::after_put")
+        };
+        let result = match tokio::time::timeout(self.options.upload_timeout, work).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::new(
+                Kind::StoreUnavailable,
+                format!("{} did not take the bytes within {:?}", self.blobs.describe(), self.options.upload_timeout),
+            )),
+        };
+        self.note_store(&result);
+        result
+    }
+
+    /// The source's bytes in one buffer, proven against the digest in that very buffer.
+    async fn in_memory(&self, source: &Source) -> Result<Bytes> {
+        match source {
+            Source::Bytes(bytes, _) => Ok(bytes.clone()),
+            Source::File { staging, digest } => {
+                let (staging, digest) = (staging.clone(), digest.clone());
+                blocking(move || {
+                    let len = usize::try_from(digest.size).map_err(|_| Error::internal("a file beyond memory"))?;
+                    let bytes = staging.read_at(0, len)?;
+                    if hash_bytes(&bytes).hash != digest.hash {
+                        let text = format!("{}: changed while it was being stored", staging.path.display());
+                        return Err(Error::new(Kind::Corrupt, text));
+                    }
+                    Ok(Bytes::from(bytes))
+                })
+                .await
+            }
+        }
+    }
+}
+
+/// The first bytes, for guessing the type.
+async fn head(source: &Source) -> Result<Vec<u8>> {
+    match source {
+        Source::Bytes(bytes, _) => Ok(bytes[..bytes.len().min(HEAD)].to_vec()),
+        Source::File { staging, digest } => {
+            let (staging, size) = (staging.clone(), digest.size);
+            blocking(move || {
+                let mut head = vec![0; HEAD.min(usize::try_from(size).unwrap_or(HEAD))];
+                let got = staging.file.read_at(&mut head, 0).map_err(|e| Error::io(&staging.path, &e))?;
+                head.truncate(got);
+                Ok(head)
+            })
+            .await
+        }
+    }
+}
+
+/// The file and its name are on stable storage after this.
+async fn sync_staging(staging: StagingFile) -> Result<()> {
+    blocking(move || {
+        staging.sync()?;
+        let Some(dir) = staging.path.parent() else { return Ok(()) };
+        std::fs::File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::io(dir, &e))
+    })
+    .await
+}
+
+fn log_commit(committed: &Committed, dedup: bool, [hashing, uploading, recording]: [Duration; 3]) {
+    let a = &committed.artifact;
+    let outcome = match committed.outcome {
+        Outcome::New => "new",
+        Outcome::Same => "same",
+        Outcome::Collapsed => "collapsed",
+        Outcome::Idempotent => "idempotent",
+    };
+    let millis = |d: Duration| d.as_micros() as f64 / 1000.0;
+    tracing::info!(
+        artifact = %a.id,
+        session = a.session_name.as_ref().map(tracing::field::display),
+        path = %display_bytes(&a.filename),
+        bytes = a.size,
+        dedup,
+        outcome,
+        hash_ms = millis(hashing),
+        upload_ms = millis(uploading),
+        catalog_ms = millis(recording),
+        "commit"
+    );
 }

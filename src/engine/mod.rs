@@ -4,7 +4,6 @@
 //! What only a mount has comes on top of it: open files, staging, names that are not committed yet.
 
 pub mod clock;
-pub mod content_type;
 pub mod failpoints;
 pub mod ingest;
 pub mod links;
@@ -21,4 +20,3 @@ pub mod settle;
 pub mod status;
 pub mod store;
 pub mod verify;
-pub mod volume;

@@ -1,17 +1,36 @@
 //! `push`: files into a session without a mount.
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use ulid::Ulid;
 
-use crate::artifact::Result;
-use crate::artifact::name::SessionName;
-use crate::artifact::record::{Labels, Session};
+use crate::artifact::ids::Ino;
+use crate::artifact::name::{Name, SessionName, display_bytes, split_path};
+use crate::artifact::record::{Labels, Node, NodeKind, Session};
 use crate::artifact::time::Timestamp;
-use crate::engine::ingest::Ingested;
-use crate::engine::progress::Progress;
-use crate::engine::store::Store;
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::{Birth, NewNode};
+use crate::engine::ingest::{CommitMeta, Ingested, Source};
+use crate::engine::progress::{Progress, Step};
+use crate::engine::store::{Store, blocking};
+use crate::staging::file::StagingFile;
+use crate::staging::hash::{Digest, Hasher, hash_bytes};
+
+/// Larger sources go through a staging file, smaller ones through memory alone.
+const IN_MEMORY_MAX: usize = 1 << 20;
+
+/// One read of a source.
+const PIECE: usize = 1 << 20;
+
+/// How often a path is walked again because someone else made or removed a part of it meanwhile.
+const ROUNDS: u32 = 8;
+
+/// Staging files of `push`: private to this process, so that nobody changes them after they were hashed.
+pub(crate) const STAGED_PREFIX: &str = "push-";
 
 /// What is pushed.
 pub enum PushSource {
@@ -19,10 +38,7 @@ pub enum PushSource {
     File(PathBuf),
     Bytes(Bytes),
     /// A stream: standard input, an HTTP body. `size`, if known, is for the progress alone.
-    Stream {
-        reader: Box<dyn AsyncRead + Send + Unpin>,
-        size: Option<u64>,
-    },
+    Stream { reader: Box<dyn AsyncRead + Send + Unpin>, size: Option<u64> },
 }
 
 /// One push.
@@ -41,6 +57,14 @@ pub struct PushRequest {
     pub progress: Progress,
 }
 
+/// A private copy of a source.
+struct Staged {
+    source: Source,
+    mode: Option<u32>,
+    mtime: Option<Timestamp>,
+    took: Duration,
+}
+
 impl Store {
     /// Stores one file at `session:path`; an existing file there gets a new version.
     ///
@@ -48,8 +72,35 @@ impl Store {
     /// As [`Store::ingest`]; `Reserved` for a reserved name, `IsADirectory`, `NotADirectory` for a path that is taken by another kind,
     /// `Invalid` for an impossible path.
     pub async fn push(&self, request: PushRequest) -> Result<Ingested> {
-        let _ = request;
-        todo!()
+        let PushRequest { session, path, source, mut labels, mode, mtime, progress } = request;
+        let mut names = split_path(&path)?;
+        let Some(name) = names.pop() else { return Err(Error::invalid("a path without a name")) };
+        if names.first().unwrap_or(&name).is_reserved() {
+            return Err(reserved(names.first().unwrap_or(&name)));
+        }
+        let session = self.ensure_session(&session).await?;
+        if session.sealed.is_some() {
+            return Err(Error::sealed(session.name.as_str()));
+        }
+        if labels.provenance.door.is_empty() {
+            "push".clone_into(&mut labels.provenance.door);
+        }
+        let staged = self.stage(source, &display_bytes(&path), &progress).await?;
+        let file = match &staged.source {
+            Source::File { staging, .. } => Some(staging.path.clone()),
+            Source::Bytes(..) => None,
+        };
+        let now = self.clock.now();
+        let attributes = (mode.or(staged.mode).unwrap_or(0o644), mtime.or(staged.mtime).unwrap_or(now));
+        let result = self.commit_at(&session, &names, &name, &labels, attributes, &staged).await;
+        let needed = result.as_ref().is_ok_and(|i| i.holds_staging);
+        if let Some(file) = file.filter(|_| !needed) {
+            // Failing that, it stays until this process's directory is removed: garbage, not loss.
+            if let Err(e) = std::fs::remove_file(&file) {
+                tracing::warn!(file = %file.display(), error = %e, "a staging file could not be removed");
+            }
+        }
+        result
     }
 
     /// Finds or makes the session (owner: this process).
@@ -57,7 +108,226 @@ impl Store {
     /// # Errors
     /// Of the catalog.
     pub async fn ensure_session(&self, name: &SessionName) -> Result<Session> {
-        let _ = name;
-        todo!()
+        if let Some(session) = self.catalog.session(self.tenant.id, name).await? {
+            return Ok(session);
+        }
+        let (uid, gid) = owner();
+        self.catalog.ensure_session(self.origin, self.tenant.id, name, uid, gid, self.clock.now()).await
+    }
+
+    async fn commit_at(
+        &self,
+        session: &Session,
+        dirs: &[Name],
+        name: &Name,
+        labels: &Labels,
+        (mode, mtime): (u32, Timestamp),
+        staged: &Staged,
+    ) -> Result<Ingested> {
+        let id = self.new_artifact_id();
+        let mut last = None;
+        for _ in 0..ROUNDS {
+            let parent = self.make_dirs(session, dirs).await?;
+            let (ino, birth) = match self.catalog.lookup(parent, name, self.clock.now()).await? {
+                Some(Node { kind: NodeKind::File, ino, .. }) => (ino, None),
+                Some(node) => return Err(not_a_file(name, node.kind)),
+                None => {
+                    let first = self.catalog.reserve(2).await?;
+                    let (uid, gid) = owner();
+                    let birth = Birth { parent, name: name.clone(), cookie: first + 1, mode, uid, gid };
+                    (Ino(first), Some(birth))
+                }
+            };
+            let born = birth.is_some();
+            let meta = CommitMeta {
+                session: session.id,
+                ino,
+                birth,
+                id,
+                collapse: None,
+                name: name.as_bytes().to_vec(),
+                labels: labels.clone(),
+                mtime,
+                hashing: staged.took,
+            };
+            match self.ingest(staged.source.clone(), meta).await {
+                // Someone else made the file at the same time (or, with an idempotency key, the key is taken: then
+                // the name is still free and the answer stands).
+                Err(e) if e.kind == Kind::Exists && born => {
+                    if self.catalog.lookup(parent, name, self.clock.now()).await?.is_none() {
+                        return Err(e);
+                    }
+                    last = Some(e);
+                }
+                // Someone else removed the file or its directory.
+                Err(e) if e.kind == Kind::NotFound => last = Some(e),
+                other => return other,
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::internal("a path changed faster than a file could be put there")))
+    }
+
+    /// `mkdir -p` below the session's root.
+    async fn make_dirs(&self, session: &Session, names: &[Name]) -> Result<Ino> {
+        let mut at = session.root;
+        for name in names {
+            let found = match self.catalog.lookup(at, name, self.clock.now()).await? {
+                Some(node) => node,
+                None => self.make_dir(at, name).await?,
+            };
+            if found.kind != NodeKind::Dir {
+                return Err(Error::new(Kind::NotADirectory, format!("'{name}' is not a directory")));
+            }
+            at = found.ino;
+        }
+        Ok(at)
+    }
+
+    async fn make_dir(&self, parent: Ino, name: &Name) -> Result<Node> {
+        let first = self.catalog.reserve(2).await?;
+        let (uid, gid) = owner();
+        let now = self.clock.now();
+        let node = NewNode {
+            ino: Ino(first),
+            cookie: first + 1,
+            parent,
+            name: name.clone(),
+            kind: NodeKind::Dir,
+            mode: 0o755,
+            uid,
+            gid,
+            rdev: 0,
+            target: None,
+            now,
+        };
+        match self.catalog.make(self.origin, node).await {
+            Err(e) if e.kind == Kind::Exists => {
+                // Made by someone else meanwhile; gone again by now is the answer of the loop above.
+                let found = self.catalog.lookup(parent, name, now).await?;
+                found.ok_or(e)
+            }
+            other => other,
+        }
+    }
+
+    /// A private copy, hashed while copying.
+    async fn stage(&self, source: PushSource, what: &str, progress: &Progress) -> Result<Staged> {
+        let started = Instant::now();
+        match source {
+            PushSource::Bytes(bytes) => {
+                let digest = hash_bytes(&bytes);
+                Ok(Staged { source: Source::Bytes(bytes, digest), mode: None, mtime: None, took: started.elapsed() })
+            }
+            PushSource::File(path) => {
+                let opened = path.clone();
+                let (file, meta) = blocking(move || {
+                    let file = std::fs::File::open(&opened).map_err(|e| Error::io(&opened, &e))?;
+                    let meta = file.metadata().map_err(|e| Error::io(&opened, &e))?;
+                    if meta.is_dir() {
+                        return Err(Error::new(Kind::IsADirectory, format!("{}: is a directory", opened.display())));
+                    }
+                    Ok((file, meta))
+                })
+                .await?;
+                let nanos = u32::try_from(meta.mtime_nsec()).unwrap_or(0);
+                // A pipe or device has neither a size nor a time worth keeping.
+                let regular = meta.is_file();
+                let total = regular.then_some(meta.len());
+                let mut reader = tokio::fs::File::from_std(file);
+                let source = self.stage_stream(&mut reader, total, what, progress).await.map_err(|e| named(&path, e))?;
+                Ok(Staged {
+                    source,
+                    mode: regular.then_some(meta.permissions().mode() & 0o777),
+                    mtime: regular.then(|| Timestamp::from_parts(meta.mtime(), nanos)),
+                    took: started.elapsed(),
+                })
+            }
+            PushSource::Stream { mut reader, size } => {
+                let source = self.stage_stream(&mut *reader, size, what, progress).await?;
+                Ok(Staged { source, mode: None, mtime: None, took: started.elapsed() })
+            }
+        }
+    }
+
+    async fn stage_stream(
+        &self,
+        reader: &mut (dyn AsyncRead + Send + Unpin),
+        total: Option<u64>,
+        what: &str,
+        progress: &Progress,
+    ) -> Result<Source> {
+        let mut hasher = Hasher::new();
+        let mut held: Vec<u8> = Vec::new();
+        let mut staging: Option<StagingFile> = None;
+        let mut step = Step { total, what: what.to_owned(), ..Step::default() };
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            let got = (&mut *reader)
+                .take(PIECE as u64)
+                .read_to_end(&mut piece)
+                .await
+                .map_err(|e| Error::internal(format!("the source cannot be read: {e}")))?;
+            if got == 0 {
+                break;
+            }
+            step.done += got as u64;
+            held.append(&mut piece);
+            if held.len() > IN_MEMORY_MAX || staging.is_some() {
+                let file = match staging.take() {
+                    Some(file) => file,
+                    None => self.new_staging_file().await?,
+                };
+                let at = step.done - held.len() as u64;
+                (hasher, staging) = spill(hasher, std::mem::take(&mut held), file, at).await?;
+            }
+            progress.tell(&step);
+        }
+        match staging {
+            Some(staging) => Ok(Source::File { staging, digest: hasher.finish() }),
+            None => {
+                let digest: Digest = hash_bytes(&held);
+                Ok(Source::Bytes(Bytes::from(held), digest))
+            }
+        }
+    }
+
+    async fn new_staging_file(&self) -> Result<StagingFile> {
+        let dir = self.staging()?;
+        blocking(move || StagingFile::create(&dir, &format!("{STAGED_PREFIX}{}", Ulid::new()))).await
+    }
+}
+
+/// Hashes and writes `bytes` at `at`, off the async threads.
+async fn spill(
+    mut hasher: Hasher,
+    bytes: Vec<u8>,
+    file: StagingFile,
+    at: u64,
+) -> Result<(Hasher, Option<StagingFile>)> {
+    blocking(move || {
+        use std::os::unix::fs::FileExt;
+        hasher.update(&bytes);
+        file.file.write_all_at(&bytes, at).map_err(|e| Error::io(&file.path, &e))?;
+        Ok((hasher, Some(file)))
+    })
+    .await
+}
+
+fn owner() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+fn named(path: &std::path::Path, e: Error) -> Error {
+    Error::new(e.kind, format!("{}: {}", path.display(), e.message))
+}
+
+fn reserved(name: &Name) -> Error {
+    Error::new(Kind::Reserved, format!("'{name}' is a name that outputfs keeps for itself"))
+}
+
+fn not_a_file(name: &Name, kind: NodeKind) -> Error {
+    match kind {
+        NodeKind::Dir => Error::new(Kind::IsADirectory, format!("'{name}' is a directory")),
+        _ => Error::new(Kind::Exists, format!("'{name}' exists and is not a regular file")),
     }
 }
