@@ -20,3 +20,4 @@ pub mod settle;
 pub mod status;
 pub mod store;
 pub mod verify;
+pub mod volume;

@@ -159,7 +159,3 @@ impl Store {
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(format!("a task of the pool broke down: {e}")))?
 }
-
-/// What the use cases keep between calls.
-#[derive(Default)]
-pub(crate) struct Inner {}

@@ -69,21 +69,26 @@ impl Volume {
     /// are retried in the background.
     pub async fn save(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
         let _saving = live.save.lock().await;
-        let Some((file, stamp)) = self.unsaved(live, why)? else { return Ok(()) };
-        let snapshot = self.snapshot(live, file, stamp).await?;
-        if self.already_saved(live, &snapshot) {
-            return Ok(());
-        }
-        let meta = self.commit_meta(live, &snapshot, why);
-        let source = Self::source(live, &snapshot)?;
-        let birth = meta.birth.clone();
-        match self.store.ingest(source, meta).await {
-            Ok(done) => self.saved(live, &snapshot, birth.as_ref(), &done, why),
-            Err(e) => {
-                self.failed(live, &snapshot, &e);
-                Err(e)
+        for attempt in 1.. {
+            let Some((file, stamp)) = self.unsaved(live, why)? else { break };
+            let snapshot = self.snapshot(live, file, stamp).await?;
+            if self.already_saved(live, &snapshot) {
+                break;
+            }
+            let meta = self.commit_meta(live, &snapshot, why);
+            let source = self.source(live, &snapshot)?;
+            let birth = meta.birth.clone();
+            match self.store.ingest(source, meta).await {
+                Ok(done) => return self.saved(live, &snapshot, birth.as_ref(), &done, why),
+                // Written to between the hash and the upload: what was promised was not sent. Look again.
+                Err(e) if e.kind == Kind::Corrupt && attempt < TRIES => {}
+                Err(e) => {
+                    self.failed(live, &snapshot, &e);
+                    return Err(e);
+                }
             }
         }
+        Ok(())
     }
 
     /// The staging file and its stamp when it holds something that was not committed.
@@ -225,8 +230,10 @@ impl Volume {
         }
     }
 
-    fn source(live: &Live, snapshot: &Snapshot) -> Result<Source> {
-        if let Some(bytes) = &snapshot.bytes {
+    fn source(&self, live: &Live, snapshot: &Snapshot) -> Result<Source> {
+        if let Some(bytes) = &snapshot.bytes
+            && (snapshot.digest.size <= self.store.options.inline_max || !self.store.stores_at_home())
+        {
             return Ok(Source::Bytes(bytes.clone(), snapshot.digest.clone()));
         }
         let staged = || live.state.lock().staged.as_ref().map(|s| s.file.clone());
