@@ -1,1 +1,4 @@
-fn main() {}
+//! All integration tests, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod contract;
