@@ -181,7 +181,10 @@ impl<S: Copy + PartialEq, A: Copy> OpenState<S, A> {
         match self.in_flight {
             Some(_) => FlushDecision::Wait,
             None if seen.size == 0 && self.writers > 0 => FlushDecision::Defer,
-            None => FlushDecision::Commit { collapse: None },
+            None => {
+                let collapse = self.made.and_then(|(maker, artifact)| (maker == Maker::Naming).then_some(artifact));
+                FlushDecision::Commit { collapse }
+            }
         }
     }
 
@@ -195,6 +198,10 @@ impl<S: Copy + PartialEq, A: Copy> OpenState<S, A> {
     // ---- what came of it -----------------------------------------------------------------------------
 
     pub fn opened(&mut self, writes: bool) {
+        // Those who went on after a naming are gone: what they left is a version of its own.
+        if self.writers == 0 && matches!(self.made, Some((Maker::Naming, _))) {
+            self.made = None;
+        }
         let count = if writes { &mut self.writers } else { &mut self.readers };
         *count += 1;
     }
