@@ -113,7 +113,7 @@ impl Volume {
         loop {
             match self.save(live, why).await {
                 Ok(()) => {}
-                Err(e) if matches!(e.kind, Kind::StoreUnavailable | Kind::TimedOut | Kind::NoSpace | Kind::Internal) => {
+                Err(e) if !final_refusal(e.kind) => {
                     // In doubt forever: until the store answers, the volume closes, or a writer comes back.
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(Duration::from_secs(30));
@@ -178,10 +178,10 @@ impl Volume {
                     live.state.lock().staged = Some(staged);
                     return Ok(Parted::Mapped);
                 }
-                Freeze::Frozen { path, file } => {
+                Freeze::Frozen { path, .. } => {
                     // A mapping may have changed bytes without a trace in the stamp: look once more.
                     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                    staged.file = crate::staging::file::StagingFile { name, path, file: Arc::new(file) };
+                    staged.file = crate::staging::file::StagingFile::open(&self.staging, &name)?;
                     let changed = self.changed_unseen(&staged).await?;
                     staged.mappable = changed;
                     let put_back = changed;
@@ -198,9 +198,8 @@ impl Volume {
         drop(staged);
         let provisional = saved.as_ref().is_some_and(|s| s.provisional);
         if provisional && !orphan {
-            // The settler moves it into the store and removes it.
+            // The settler moves it into the store, removes it, and says so: until then the journal keeps its story.
             live.state.lock().lingering = false;
-            self.journal.append(&Record::Done { file: name })?;
             self.settle.notify_one();
             return Ok(Parted::Done);
         }
@@ -254,6 +253,24 @@ impl Volume {
         let Some(ino) = file.split('-').next().and_then(|n| n.parse().ok()).map(Ino) else { return false };
         self.live_of(ino).is_some_and(|l| l.state.lock().staged.as_ref().is_some_and(|s| s.file.name == file))
     }
+}
+
+/// No later attempt can succeed: its session is sealed, its limits are reached, its directory is gone.
+pub(super) fn final_refusal(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Sealed
+            | Kind::OverQuota
+            | Kind::FileTooLarge
+            | Kind::MetadataTooLarge
+            | Kind::Exists
+            | Kind::NotFound
+            | Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::Reserved
+            | Kind::CrossSession
+            | Kind::Invalid
+    )
 }
 
 enum Parted {

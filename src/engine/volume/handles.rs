@@ -47,6 +47,11 @@ impl Handles {
         fh
     }
 
+    /// The number that the next handle gets.
+    pub fn next(&self) -> u64 {
+        self.next.load(Ordering::Relaxed) + 1
+    }
+
     /// # Errors
     /// `BadHandle` when the number is not open.
     pub fn get(&self, fh: u64) -> Result<Arc<Handle>> {

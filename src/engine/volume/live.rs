@@ -36,6 +36,24 @@ pub enum Io {
     Passthrough(Arc<Backing>),
 }
 
+/// Who made the last artifact: its next one replaces that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    Handle(u64),
+    /// A rename or link needed the inode in the catalog while handles below this number were open: what they go on to
+    /// write replaces it, what later ones write does not.
+    Birth { before: u64 },
+}
+
+impl Maker {
+    pub fn is_replaced_by(self, handle: u64) -> bool {
+        match self {
+            Maker::Handle(h) => h == handle,
+            Maker::Birth { before } => handle != 0 && handle < before,
+        }
+    }
+}
+
 /// What was committed last from the staging file.
 #[derive(Clone, Debug)]
 pub struct Saved {
@@ -44,7 +62,7 @@ pub struct Saved {
     pub hash: BlobHash,
     pub size: u64,
     /// None: the bytes came with the inode, nothing was committed from here.
-    pub artifact: Option<(ArtifactId, u64)>,
+    pub artifact: Option<(ArtifactId, Maker)>,
     /// The bytes live in this staging file as far as the catalog knows.
     pub provisional: bool,
     /// The stamp was too young to tell a later write apart.

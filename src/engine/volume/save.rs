@@ -16,7 +16,7 @@ use crate::staging::hash::{Digest, hash_bytes, hash_file};
 use crate::staging::journal::Record;
 
 use super::Volume;
-use super::live::{Live, Saved};
+use super::live::{Live, Maker, Saved};
 
 /// Who asks for the save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Volume {
         let previous = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
         let collapse = match previous {
             // A handle's own earlier version is replaced; what the last writer left is replaced by what its mapping added.
-            Some((id, handle)) if handle == why.handle() || matches!(why, Why::Linger) || handle == 0 => Some(id),
+            Some((id, maker)) if maker.is_replaced_by(why.handle()) || why == Why::Linger => Some(id),
             _ => None,
         };
         CommitMeta {
@@ -251,6 +251,10 @@ impl Volume {
         why: Why,
     ) -> Result<()> {
         let doubtful = self.doubtful(&snapshot.stamp);
+        let maker = match why.handle() {
+            0 => Maker::Birth { before: self.handles.next() },
+            handle => Maker::Handle(handle),
+        };
         let (file, old) = {
             let mut st = live.state.lock();
             st.pending = None;
@@ -264,7 +268,7 @@ impl Volume {
                 writes: snapshot.writes,
                 hash: snapshot.digest.hash,
                 size: snapshot.digest.size,
-                artifact: Some((done.committed.artifact.id, why.handle())),
+                artifact: Some((done.committed.artifact.id, maker)),
                 provisional,
                 doubtful,
             });
@@ -293,7 +297,7 @@ impl Volume {
     /// `close` could not store the bytes: they stay, and the record says what to do with them.
     fn failed(&self, live: &Arc<Live>, snapshot: &Snapshot, error: &Error) {
         tracing::warn!(ino = %live.ino, bytes = snapshot.digest.size, error = %error, "file could not be saved");
-        if !matches!(error.kind, Kind::StoreUnavailable | Kind::TimedOut | Kind::Internal | Kind::NoSpace) {
+        if super::close::final_refusal(error.kind) {
             return;
         }
         let (name, labels) = {

@@ -34,7 +34,12 @@ impl StagingInUse for Volume {
         !self.in_use(file)
     }
 
-    fn released(&self, _file: &str, _gone: bool) {}
+    fn released(&self, file: &str, gone: bool) {
+        if gone && let Err(e) = self.journal.append(&crate::staging::journal::Record::Done { file: file.to_owned() }) {
+            // Recovery finds no such file and is done with it.
+            tracing::warn!(error = %e, "the journal could not be written");
+        }
+    }
 }
 
 impl Volume {
