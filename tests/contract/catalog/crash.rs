@@ -65,9 +65,8 @@ async fn child() {
             }
         }));
     }
-    for task in tasks {
-        task.await.unwrap();
-    }
+    // Until killed, or until one of them fails.
+    futures::future::select_all(tasks).await.0.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,9 +81,9 @@ async fn a_killed_process_loses_nothing_it_acknowledged() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut fresh = 0;
-        while let Some(line) = lines.next() {
+        for line in lines {
             // libtest writes its own words before the first of ours.
             let line = line.unwrap();
             let Some((_, id)) = line.split_once("acknowledged ") else { continue };

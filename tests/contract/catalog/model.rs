@@ -1,4 +1,6 @@
 //! Random operations on the tree, against a model of a few dozen lines.
+//! Letters: a directory `d` or `e`, a name in it `n` or `m`, content `c`, a mode of rename `k`.
+#![allow(clippy::many_single_char_names, clippy::unit_arg, clippy::cast_possible_truncation)]
 
 use std::collections::BTreeMap;
 

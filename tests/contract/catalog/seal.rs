@@ -16,7 +16,7 @@ pub async fn nothing_changes_after_a_seal(w: &World) {
         assert!(w.stat(ino).await.sealed);
     }
     let (o, root) = (w.origin, w.root());
-    let (a, d) = (name("a"), name("d"));
+    let (file_name, dir_name) = (name("a"), name("d"));
     let cookies = (w.number(), w.number());
     let mut seen = vec![
         commit_kind(w.try_commit(w.birth(root, "new", b"3")).await),
@@ -25,8 +25,8 @@ pub async fn nothing_changes_after_a_seal(w: &World) {
         commit_kind(w.try_commit(w.rewrite(made.ino, b"1")).await),
         kind(w.cat.make(o, w.node(root, "n", NodeKind::Dir)).await),
         kind(w.cat.link(o, made.ino, dir, name("l"), w.number(), w.now()).await),
-        kind(w.cat.unlink(o, root, &a, w.now()).await),
-        kind(w.cat.rmdir(o, root, &d, w.now()).await),
+        kind(w.cat.unlink(o, root, &file_name, w.now()).await),
+        kind(w.cat.rmdir(o, root, &dir_name, w.now()).await),
         kind(w.cat.rmdir(o, w.tenant.root, &name("run"), w.now()).await),
         kind(w.cat.set_attributes(o, made.ino, AttrChange { mode: Some(0), ..AttrChange::default() }).await),
         kind(w.cat.set_labels(o, made.ino, LabelChange::default(), w.now()).await),
@@ -34,12 +34,12 @@ pub async fn nothing_changes_after_a_seal(w: &World) {
         kind(w.cat.restore(o, old.artifact.id, artifact_id(), (made.ino, 1), w.now()).await),
     ];
     for mode in [RenameMode::Replace, RenameMode::NoReplace, RenameMode::Exchange] {
-        seen.push(kind(w.cat.rename(o, (root, &a), (dir, &a), mode, cookies, w.now()).await));
+        seen.push(kind(w.cat.rename(o, (root, &file_name), (dir, &file_name), mode, cookies, w.now()).await));
     }
     assert!(seen.iter().all(|k| *k == Kind::Sealed), "{seen:?}");
     let trash = w.cat.trash_recovered(o, w.birth(root, "x", b"x")).await.unwrap();
     assert_eq!(trash, None);
-    let e = w.cat.unlink(o, root, &a, w.now()).await.unwrap_err();
+    let e = w.cat.unlink(o, root, &file_name, w.now()).await.unwrap_err();
     assert_eq!(e.message, "Session 'run' is sealed. No new artifacts can be added.");
     // Other sessions live on, and links may still be issued.
     let other = w.session("other").await;
