@@ -220,6 +220,14 @@ pub struct PendingCount {
     pub bytes: u64,
 }
 
+/// Answer of [`Catalog::check_records`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordCheck {
+    pub artifacts: u64,
+    pub nodes: u64,
+    pub faults: Vec<String>,
+}
+
 #[async_trait]
 pub trait Catalog: Send + Sync + 'static {
     // ---- reading: one row ----------------------------------------------------------------------------
@@ -351,4 +359,11 @@ pub trait Catalog: Send + Sync + 'static {
         fresh: (Ino, u64),
         now: Timestamp,
     ) -> Result<Artifact>;
+
+    // ---- checking ------------------------------------------------------------------------------------
+    /// One sentence for each broken invariant of the records themselves: links between tree, artifacts and blobs, link
+    /// counts, lives, versions. Reads everything of the tenant in one snapshot.
+    async fn check_records(&self, tenant: TenantId) -> Result<RecordCheck>;
+    /// Blobs that artifacts need, in hash order after `after`: a page of at most `limit`; empty: the end.
+    async fn needed_blobs(&self, tenant: TenantId, after: Option<BlobHash>, limit: u32) -> Result<Vec<Blob>>;
 }

@@ -45,6 +45,15 @@ impl Source {
     }
 }
 
+/// Where bytes may be made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// Where the settings allow.
+    AsSet,
+    /// In the store alone.
+    Store,
+}
+
 /// Everything about a commit that is not its bytes.
 #[derive(Clone, Debug)]
 pub struct CommitMeta {
@@ -82,18 +91,19 @@ impl Store {
     /// `Sealed`, `OverQuota`, `FileTooLarge`, `Exists` (idempotency key) from the transaction; `StoreUnavailable` when the store
     /// failed until `upload_timeout`; `Corrupt` when the source no longer matches its digest.
     pub async fn ingest(&self, source: Source, meta: CommitMeta) -> Result<Ingested> {
+        self.ingest_at(source, meta, Where::AsSet).await
+    }
+
+    /// The same; recovery wants the bytes in the store, since the staging directory is going away.
+    pub(crate) async fn ingest_at(&self, source: Source, meta: CommitMeta, place: Where) -> Result<Ingested> {
         let digest = source.digest().clone();
         let content_type = guess(&meta.name, &head(&source).await?);
         let mut uploading = Duration::ZERO;
         let mut recording = Duration::ZERO;
         for round in 0..ROUNDS {
             let started = Instant::now();
-            // In the first round alone: the transaction has just said that the blob is gone.
-            let bytes = if round == 0 && self.holds_blob(&digest).await? {
-                Payload::Known
-            } else {
-                self.place_bytes(&source).await?
-            };
+            // Not after the first round: the transaction has just said that the blob is gone.
+            let bytes = self.payload(&source, place, round == 0).await?;
             uploading += started.elapsed();
             let dedup = matches!(bytes, Payload::Known);
             let holds_staging = matches!(bytes, Payload::Provisional { .. });
@@ -133,8 +143,19 @@ impl Store {
         Err(Error::internal(format!("blob {} vanished {ROUNDS} times before it could be recorded", digest.hash)))
     }
 
+    /// The bytes of a source made durable, or found to be so.
+    pub(crate) async fn payload(&self, source: &Source, place: Where, may_be_known: bool) -> Result<Payload> {
+        if may_be_known && self.holds_blob(source.digest()).await? {
+            return Ok(Payload::Known);
+        }
+        match place {
+            Where::AsSet => self.place_bytes(source).await,
+            Where::Store => self.put_source(source).await.map(|()| Payload::Stored),
+        }
+    }
+
     /// True when the tenant has the blob where any artifact may use it. A provisional one may still change.
-    pub(crate) async fn holds_blob(&self, digest: &Digest) -> Result<bool> {
+    async fn holds_blob(&self, digest: &Digest) -> Result<bool> {
         let blob = self.catalog.blob(self.tenant.id, digest.hash).await?;
         Ok(blob.is_some_and(|b| !matches!(b.place, BlobPlace::Provisional { .. })))
     }
@@ -163,7 +184,7 @@ impl Store {
     }
 
     /// The blob into the store, retried until `upload_timeout`, with bounded memory and connections.
-    pub(crate) async fn put_source(&self, source: &Source) -> Result<()> {
+    async fn put_source(&self, source: &Source) -> Result<()> {
         let digest = source.digest();
         let share = u32::try_from(digest.size).unwrap_or(u32::MAX).clamp(1, BYTES_IN_FLIGHT);
         // Streamed bodies take little memory but a whole connection: they count as one in-memory body.

@@ -1,12 +1,17 @@
 //! Links: public, expiring, revocable URLs (DESIGN §8).
 
-use crate::artifact::Result;
-use crate::artifact::record::{Artifact, Link, LinkTarget, Session};
-use crate::artifact::time::Ttl;
+use crate::artifact::ids::{ArtifactId, BlobHash};
+use crate::artifact::link::{LinkRef, LinkToken};
+use crate::artifact::record::{Artifact, Life, Link, LinkTarget, Session};
+use crate::artifact::time::{Timestamp, Ttl};
+use crate::artifact::{Error, Result};
 use crate::engine::store::Store;
 
+/// Of a link that was asked for without a duration: what S3 gives its presigned URLs at most.
+pub const DEFAULT_TTL: Ttl = Ttl::Seconds(7 * 86_400);
+
 /// A fresh link: the only time its token is known.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewLink {
     pub link: Link,
     /// `PUBLIC_URL/lnk_…`: holds the secret; never logged.
@@ -25,13 +30,39 @@ pub enum Resolved {
 }
 
 impl Store {
-    /// Issues a link. It lives for `ttl` (none: 7 days) but never longer than its artifact.
+    /// Issues a link. It lives for `ttl` (none: [`DEFAULT_TTL`]) but never longer than its artifact.
     ///
     /// # Errors
     /// `NotFound` when the target does not exist.
     pub async fn create_link(&self, target: LinkTarget, ttl: Option<Ttl>) -> Result<NewLink> {
-        let _ = (target, ttl);
-        todo!()
+        let now = self.clock.now();
+        let wanted = now.plus(ttl.unwrap_or(DEFAULT_TTL));
+        let expires = match target {
+            LinkTarget::Artifact(id) => {
+                let artifact = self.standing(id, now).await?;
+                earlier(wanted, artifact.ok_or_else(|| gone(id))?.expires)
+            }
+            LinkTarget::Session(id) => {
+                let session = self.catalog.session_by_id(id).await?;
+                session
+                    .filter(|s| s.tenant == self.tenant.id)
+                    .ok_or_else(|| Error::not_found("the session does not exist"))?;
+                wanted
+            }
+        };
+        let token = LinkToken::from_random(&rand::random::<[u8; LinkToken::RANDOM_BYTES]>())?;
+        let link = Link {
+            id: token.id().to_owned(),
+            token_hash: token.hash(),
+            tenant: self.tenant.id,
+            target,
+            created: now,
+            expires,
+            revoked: None,
+        };
+        self.catalog.add_link(link.clone()).await?;
+        tracing::info!(link = link.id, target = ?link.target, "link issued");
+        Ok(NewLink { link, url: token.url(&self.options.public_url) })
     }
 
     /// Links of a target, newest first; all of the tenant with `None`. Revoked and expired ones too.
@@ -39,17 +70,18 @@ impl Store {
     /// # Errors
     /// Of the catalog.
     pub async fn links(&self, target: Option<LinkTarget>) -> Result<Vec<Link>> {
-        let _ = target;
-        todo!()
+        self.catalog.links(self.tenant.id, target).await
     }
 
     /// Revokes a link named by its ID, token or URL.
     ///
     /// # Errors
-    /// `NotFound` when there is none.
+    /// `NotFound` when there is none; `Invalid` when `text` is none of these.
     pub async fn revoke_link(&self, text: &str) -> Result<Link> {
-        let _ = text;
-        todo!()
+        let named: LinkRef = text.parse()?;
+        let link = self.catalog.revoke(self.tenant.id, named.id(), self.clock.now()).await?;
+        tracing::info!(link = link.id, "link revoked");
+        Ok(link)
     }
 
     /// What `token` (`lnk_…`, all of it) leads to.
@@ -57,7 +89,43 @@ impl Store {
     /// # Errors
     /// Of the catalog; a token that is none is [`Resolved::Unknown`].
     pub async fn resolve_link(&self, token: &str) -> Result<Resolved> {
-        let _ = token;
-        todo!()
+        let Ok(token) = token.parse::<LinkToken>() else { return Ok(Resolved::Unknown) };
+        let hash: BlobHash = token.hash();
+        let found = self.catalog.link_by_token(hash).await?;
+        let Some(link) = found.filter(|l| l.tenant == self.tenant.id) else { return Ok(Resolved::Unknown) };
+        let now = self.clock.now();
+        if link.revoked.is_some() {
+            return Ok(Resolved::Revoked);
+        }
+        if link.expires.is_some_and(|t| t <= now) {
+            return Ok(Resolved::Expired);
+        }
+        Ok(match link.target {
+            LinkTarget::Artifact(id) => match self.standing(id, now).await? {
+                Some(artifact) => Resolved::Artifact(link, Box::new(artifact)),
+                None => Resolved::Expired,
+            },
+            LinkTarget::Session(id) => match self.catalog.session_by_id(id).await? {
+                Some(session) => Resolved::Session(link, session),
+                None => Resolved::Expired,
+            },
+        })
     }
+
+    /// The artifact if people may still see it: an earlier version keeps its links, a deleted one does not.
+    async fn standing(&self, id: ArtifactId, now: Timestamp) -> Result<Option<Artifact>> {
+        let artifact = self.catalog.artifact(self.tenant.id, id, now).await?;
+        Ok(artifact.filter(|a| a.life != Life::Trashed))
+    }
+}
+
+fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn gone(id: ArtifactId) -> Error {
+    Error::not_found(format!("{id} does not exist: it may have expired or been deleted"))
 }

@@ -1,19 +1,38 @@
 //! Opening and closing a store: from settings to parts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::artifact::Result;
+use ulid::Ulid;
+
+use crate::artifact::ids::MountId;
 use crate::artifact::name::TenantName;
+use crate::artifact::{Error, Result};
+use crate::catalog::Origin;
+use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
 use crate::engine::clock::Clock;
-use crate::engine::store::{Options, Store};
+use crate::engine::parts;
+use crate::engine::place::Place;
+use crate::engine::progress::Progress;
+use crate::engine::push::STAGED_PREFIX;
+use crate::engine::recover::Recovery;
+use crate::engine::settle::{Scope, remove_staging};
+use crate::engine::store::{Inner, Options, Store, blocking};
+use crate::staging::state_dir::{MountDir, MountInfo, StateDir};
+
+/// How long a command that stores bytes lets the recovery of dead owners hold it up, and one that does not. What is
+/// not done by then goes on with the next command.
+const RECOVERY: Duration = Duration::from_secs(30);
+const RECOVERY_LIGHT: Duration = Duration::from_secs(5);
 
 /// Where a store is and how it shall behave: flags, environment and `config.toml`, merged by the caller.
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     pub state_dir: PathBuf,
     pub tenant: TenantName,
-    /// `s3://bucket/prefix`, or a directory (absolute path or `file://…`); none: `blobs/` in the state directory.
+    /// `s3://bucket/prefix`, or a directory (absolute path or `file://…`); none: what this state directory was
+    /// used with before, at first `blobs/` in it.
     pub store: Option<String>,
     /// `--s3-endpoint`.
     pub endpoint: Option<String>,
@@ -53,26 +72,117 @@ impl Store {
     /// When the state directory, the catalog or the settings of the store are unusable. An unreachable store is
     /// no error here: it shows when it is needed.
     pub async fn open(config: &StoreConfig) -> Result<Arc<Store>> {
-        let _ = config;
-        todo!()
+        open(config, true).await
     }
 
     /// The same without a staging directory: for commands that store no bytes (`ls`, `pull`, `link`, `seal`, `serve`, …).
-    /// [`Store::push`] and file sources of [`Store::ingest`] fail on it.
+    /// File sources of [`Store::ingest`] and pushes above 1 MiB fail on it.
     ///
     /// # Errors
     /// As [`Store::open`].
     pub async fn open_light(config: &StoreConfig) -> Result<Arc<Store>> {
-        let _ = config;
-        todo!()
+        open(config, false).await
     }
 
     /// Settles what is its own (within `upload_timeout`) and removes its staging directory if nothing is left in
-    /// it. What could not be settled stays for the next command to recover.
+    /// it. What could not be settled stays for the next command to recover. Call it last: a store without its
+    /// directory takes no more files.
     ///
     /// # Errors
     /// I/O errors of the state directory.
     pub async fn close(&self) -> Result<()> {
-        todo!()
+        let Some(dir) = &self.mount_dir else { return Ok(()) };
+        let left = self.settle_all(Scope::Own, self.options.upload_timeout, &Progress::none()).await?;
+        if left.artifacts > 0 {
+            tracing::warn!(artifacts = left.artifacts, bytes = left.bytes, "left in staging for the next command");
+        }
+        // `settled` alone is not on stable storage yet; without the directory nobody would look for these blobs.
+        self.catalog.sync().await?;
+        let dir = Arc::clone(dir);
+        let settled = left.artifacts == 0;
+        blocking(move || {
+            if settled {
+                sweep_pushed(&dir.staging())?;
+            }
+            dir.remove_if_empty().map(drop)
+        })
+        .await
+    }
+
+    /// What recovery did and left when this store was opened; none when there was nothing to do.
+    pub fn recovery(&self) -> Option<Recovery> {
+        self.inner.recovery.lock().clone()
+    }
+}
+
+async fn open(config: &StoreConfig, staging: bool) -> Result<Arc<Store>> {
+    let root = config.state_dir.clone();
+    let state = blocking(move || StateDir::open(&root)).await?;
+    let (at, asked) = (state.clone(), Place::asked(config));
+    let place = blocking(move || Place::settle(&at, asked)).await?;
+    let blobs = parts::blob_store(&place, &state, config).await?;
+    let cache = parts::cache(&state, config).await?;
+    let path = state.catalog_path();
+    let catalog = blocking(move || SqliteCatalog::open(&path, SqliteOptions::default())).await?;
+    let tenant = crate::catalog::Catalog::tenant(&*catalog, &config.tenant, config.clock.now()).await?;
+    let mount_dir = if staging {
+        let (at, info) = (state.clone(), own_info(config, &blobs.describe()));
+        Some(
+            blocking(move || {
+                let dir = MountDir::create(&at)?;
+                dir.write_info(&info)?;
+                Ok(Arc::new(dir))
+            })
+            .await?,
+        )
+    } else {
+        None
+    };
+    let origin = Origin(mount_dir.as_ref().map_or_else(|| MountId(Ulid::new()), |dir| dir.id));
+    let store = Arc::new(Store {
+        tenant_name: config.tenant.clone(),
+        tenant,
+        catalog,
+        blobs,
+        cache,
+        state,
+        mount_dir,
+        origin,
+        clock: config.clock.clone(),
+        options: config.options.clone(),
+        inner: Inner::default(),
+    });
+    let recovery = store.recover(if staging { RECOVERY } else { RECOVERY_LIGHT }).await?;
+    if recovery != Recovery::default() {
+        *store.inner.recovery.lock() = Some(recovery);
+    }
+    Ok(store)
+}
+
+/// Removes what pushes that failed left: nothing in the catalog needs it.
+fn sweep_pushed(staging: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(staging) {
+        Ok(entries) => entries,
+        // Closed before.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io(staging, &e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(staging, &e))?;
+        if entry.file_name().to_string_lossy().starts_with(STAGED_PREFIX) {
+            remove_staging(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Until a mount writes its own.
+fn own_info(config: &StoreConfig, store: &str) -> MountInfo {
+    MountInfo {
+        pid: std::process::id(),
+        mountpoint: None,
+        session: None,
+        tenant: config.tenant.to_string(),
+        store: store.to_owned(),
     }
 }

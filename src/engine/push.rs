@@ -38,7 +38,10 @@ pub enum PushSource {
     File(PathBuf),
     Bytes(Bytes),
     /// A stream: standard input, an HTTP body. `size`, if known, is for the progress alone.
-    Stream { reader: Box<dyn AsyncRead + Send + Unpin>, size: Option<u64> },
+    Stream {
+        reader: Box<dyn AsyncRead + Send + Unpin>,
+        size: Option<u64>,
+    },
 }
 
 /// One push.
@@ -234,7 +237,8 @@ impl Store {
                 let regular = meta.is_file();
                 let total = regular.then_some(meta.len());
                 let mut reader = tokio::fs::File::from_std(file);
-                let source = self.stage_stream(&mut reader, total, what, progress).await.map_err(|e| named(&path, e))?;
+                let source =
+                    self.stage_stream(&mut reader, total, what, progress).await.map_err(|e| named(&path, e))?;
                 Ok(Staged {
                     source,
                     mode: regular.then_some(meta.permissions().mode() & 0o777),

@@ -1,9 +1,14 @@
 //! `status`: the state directory as a whole, also of other processes.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::Result;
-use crate::engine::store::Store;
+use crate::artifact::{Error, Result};
+use crate::engine::recover::Recovery;
+use crate::engine::store::{Store, blocking};
+
+const FILE: &str = "status.json";
 
 /// The store could not be reached.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -19,6 +24,7 @@ pub struct StoreFailure {
 /// What a mount tells of itself in `status.json` of its directory (temp, rename; at most once a second).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct MountReport {
+    #[serde(default)]
     pub store_failure: Option<StoreFailure>,
     /// Closed files whose bytes could not be stored yet (`EIO` at close): retried in the background.
     #[serde(default)]
@@ -51,19 +57,59 @@ pub struct Status {
     pub state_dir: String,
     pub store: String,
     pub tenant: String,
-    /// Of the tenant, all mounts and inline bytes together.
+    /// Of all mounts and inline bytes together.
     pub pending_artifacts: u64,
     pub pending_bytes: u64,
     pub mounts: Vec<MountStatus>,
     /// What the recovery at the opening of this store did and left; none when there was nothing to do.
-    pub recovery: Option<crate::engine::recover::Recovery>,
+    pub recovery: Option<Recovery>,
 }
 
 impl Store {
     /// # Errors
     /// When the state directory or the catalog cannot be read.
     pub async fn status(&self) -> Result<Status> {
-        todo!()
+        let state = self.state.clone();
+        let entries = blocking(move || {
+            let mut found = Vec::new();
+            for entry in state.mounts()? {
+                let dir = state.mounts_dir().join(entry.id.to_string());
+                found.push((entry, read_report(&dir)?, staged(&dir.join("staging"))?));
+            }
+            Ok(found)
+        })
+        .await?;
+        let mut mounts = Vec::new();
+        for (entry, mut report, (staged_files, staged_bytes)) in entries {
+            if entry.id == self.origin.0 {
+                report.store_failure = self.last_store_error();
+            }
+            let pending = self.catalog.pending(None, Some(entry.id)).await?;
+            let info = entry.info;
+            mounts.push(MountStatus {
+                mount_id: entry.id.to_string(),
+                alive: entry.alive,
+                pid: info.as_ref().map(|i| i.pid),
+                mountpoint: info.as_ref().and_then(|i| i.mountpoint.as_ref()).map(|p| p.display().to_string()),
+                session_id: info.as_ref().and_then(|i| i.session.clone()),
+                tenant: info.map(|i| i.tenant),
+                pending_artifacts: pending.artifacts,
+                pending_bytes: pending.bytes,
+                staged_files,
+                staged_bytes,
+                report,
+            });
+        }
+        let all = self.catalog.pending(None, None).await?;
+        Ok(Status {
+            state_dir: self.state.root().display().to_string(),
+            store: self.blobs.describe(),
+            tenant: self.tenant_name.to_string(),
+            pending_artifacts: all.artifacts,
+            pending_bytes: all.bytes,
+            mounts,
+            recovery: self.inner.recovery.lock().clone(),
+        })
     }
 
     /// Writes this mount's `status.json`. Nothing without a staging directory.
@@ -71,7 +117,40 @@ impl Store {
     /// # Errors
     /// I/O errors with the path.
     pub fn report(&self, report: &MountReport) -> Result<()> {
-        let _ = report;
-        todo!()
+        let Some(dir) = &self.mount_dir else { return Ok(()) };
+        let text =
+            serde_json::to_vec(report).map_err(|e| Error::internal(format!("a status cannot be written: {e}")))?;
+        let (path, temp) = (dir.path().join(FILE), dir.path().join("status.json.new"));
+        // No fsync: it tells of a living process.
+        std::fs::write(&temp, text).map_err(|e| Error::io(&temp, &e))?;
+        std::fs::rename(&temp, &path).map_err(|e| Error::io(&path, &e))
     }
+}
+
+/// None written, or one of another version: then nothing is known.
+fn read_report(dir: &Path) -> Result<MountReport> {
+    let path = dir.join(FILE);
+    match std::fs::read(&path) {
+        Ok(text) => Ok(serde_json::from_slice(&text).unwrap_or_default()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(MountReport::default()),
+        Err(e) => Err(Error::io(&path, &e)),
+    }
+}
+
+fn staged(dir: &Path) -> Result<(u64, u64)> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        // Its owner has just removed it.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((0, 0)),
+        Err(e) => return Err(Error::io(dir, &e)),
+    };
+    let (mut files, mut bytes) = (0, 0);
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io(dir, &e))?;
+        // Settled meanwhile: not there any more.
+        let Ok(meta) = entry.metadata() else { continue };
+        files += 1;
+        bytes += meta.len();
+    }
+    Ok((files, bytes))
 }

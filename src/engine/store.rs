@@ -114,6 +114,23 @@ impl Store {
         BlobKey::blob(self.tenant_name.as_str(), hash)
     }
 
+    /// The same store seen by another tenant or in the name of another mount, without a staging directory.
+    pub(crate) fn sibling(&self, tenant_name: TenantName, tenant: Tenant, origin: Origin) -> Store {
+        Store {
+            tenant_name,
+            tenant,
+            catalog: Arc::clone(&self.catalog),
+            blobs: Arc::clone(&self.blobs),
+            cache: Arc::clone(&self.cache),
+            state: self.state.clone(),
+            mount_dir: None,
+            origin,
+            clock: self.clock.clone(),
+            options: self.options.clone(),
+            inner: Inner::default(),
+        }
+    }
+
     /// This process's staging directory.
     ///
     /// # Errors
@@ -157,5 +174,7 @@ impl Store {
 
 /// Runs blocking work on the pool for it.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal(format!("a task of the pool broke down: {e}")))?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::internal(format!("a task of the pool broke down: {e}")))?
 }

@@ -242,6 +242,18 @@ impl MountDir {
     /// # Errors
     /// I/O errors with the path.
     pub fn remove(self) -> Result<bool> {
+        self.remove_if_empty()
+    }
+
+    /// The same for a directory that is shared: its lock is held until the last owner drops it, but nobody sees it
+    /// any more. `true` also when it was removed before.
+    ///
+    /// # Errors
+    /// I/O errors with the path.
+    pub fn remove_if_empty(&self) -> Result<bool> {
+        if !self.path.exists() {
+            return Ok(true);
+        }
         let staging = self.staging();
         if !names(&staging)?.is_empty() {
             return Ok(false);

@@ -12,6 +12,7 @@
 mod artifacts;
 mod blobs;
 mod changes;
+mod check;
 mod codec;
 mod commit;
 mod find;
@@ -39,8 +40,8 @@ use self::readers::Readers;
 use self::rename::End;
 use self::writer::Writer;
 use super::{
-    AttrChange, Catalog, Change, Commit, CommitError, Committed, LabelChange, NewNode, Origin, PendingCount, Removed,
-    RenameMode, Unsettled,
+    AttrChange, Catalog, Change, Commit, CommitError, Committed, LabelChange, NewNode, Origin, PendingCount,
+    RecordCheck, Removed, RenameMode, Unsettled,
 };
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
 use crate::artifact::metadata::Defaults;
@@ -371,5 +372,13 @@ impl Catalog for SqliteCatalog {
         now: Timestamp,
     ) -> Result<Artifact> {
         self.durable(move |c| recover::restore(c, origin, artifact, id, fresh, now)).await
+    }
+
+    async fn check_records(&self, tenant: TenantId) -> Result<RecordCheck> {
+        self.scan(move |c| check::records(c, tenant)).await
+    }
+
+    async fn needed_blobs(&self, tenant: TenantId, after: Option<BlobHash>, limit: u32) -> Result<Vec<Blob>> {
+        self.scan(move |c| check::needed_blobs(c, tenant, after, limit)).await
     }
 }

@@ -2,12 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::codec::{self, ARTIFACT, LIVE};
 use super::paths::Paths;
 use super::{blobs, changes, make};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
+use crate::artifact::manifest::digest_of;
 use crate::artifact::metadata::{Metadata, Provenance};
 use crate::artifact::record::{Artifact, Life, Manifest, Session, StoreState};
 use crate::artifact::time::Timestamp;
@@ -30,7 +30,7 @@ pub fn seal(c: &Connection, origin: Origin, id: SessionId, now: Timestamp) -> Re
         ));
     }
     let artifacts = living(c, id, now)?;
-    let digest = digest(&artifacts)?;
+    let digest = digest_of(&artifacts);
     let kept = Kept { digest, artifacts: artifacts.iter().map(Record::of).collect() };
     c.prepare_cached("UPDATE sessions SET sealed = ?, manifest = ? WHERE id = ?")?.execute(params![
         now.0,
@@ -58,13 +58,6 @@ fn living(c: &Connection, id: SessionId, now: Timestamp) -> Result<Vec<Artifact>
     let mut all = rows.map(|row| paths.artifact(c, row?)).collect::<Result<Vec<_>>>()?;
     all.sort_by(|a, b| (&a.filename, a.id).cmp(&(&b.filename, b.id)));
     Ok(all)
-}
-
-/// SHA-256 over the JSON array of the records, in their order.
-fn digest(artifacts: &[Artifact]) -> Result<BlobHash> {
-    let records: Vec<_> = artifacts.iter().map(Artifact::to_json).collect();
-    let text = serde_json::to_vec(&records).map_err(|e| Error::internal(format!("cannot encode a manifest: {e}")))?;
-    Ok(BlobHash(Sha256::digest(text).into()))
 }
 
 /// The manifest's column: records as they were at the seal, since expiry may still be extended and artifacts may

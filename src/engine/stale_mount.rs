@@ -1,0 +1,100 @@
+//! Mounts whose daemon is dead: every access fails with `ENOTCONN` until they are taken away.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+
+use crate::artifact::{Error, Result};
+
+const FS_TYPE: &[u8] = b"fuse.outputfs";
+
+/// Takes a dead mount of ours away from `mountpoint`; `false` when there is none, or it is alive. Blocking.
+///
+/// # Errors
+/// When it cannot be taken away.
+pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
+    let table = Path::new("/proc/self/mountinfo");
+    let text = std::fs::read(table).map_err(|e| Error::io(table, &e))?;
+    // The last one at a place is the one on top.
+    let on_top = text.split(|&b| b == b'\n').filter_map(parse).filter(|(at, _)| at == mountpoint).last();
+    if on_top.is_none_or(|(_, ours)| !ours) || rustix::fs::stat(mountpoint).err() != Some(Errno::NOTCONN) {
+        return Ok(false);
+    }
+    match rustix::mount::unmount(mountpoint, UnmountFlags::DETACH) {
+        Ok(()) => Ok(true),
+        // An ordinary user's mounts are made and unmade by a setuid helper.
+        Err(Errno::PERM) => by_helper(mountpoint).map(|()| true),
+        Err(e) => Err(Error::io(mountpoint, &e.into())),
+    }
+}
+
+fn by_helper(mountpoint: &Path) -> Result<()> {
+    let status = Command::new("fusermount3")
+        .args(["-u", "-z", "--"])
+        .arg(mountpoint)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .map_err(|e| Error::io("fusermount3", &e))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::internal(format!("{}: a dead mount that fusermount3 cannot unmount", mountpoint.display())))
+    }
+}
+
+/// Mount point of a line of mountinfo (proc(5)), and whether it is of our type.
+fn parse(line: &[u8]) -> Option<(PathBuf, bool)> {
+    let mut fields = line.split(|&b| b == b' ');
+    let at = unescape(fields.nth(4)?);
+    let kind = fields.skip_while(|f| *f != b"-").nth(1)?;
+    Some((at, kind == FS_TYPE))
+}
+
+/// Space, tab, newline and backslash are written in octal there.
+fn unescape(text: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let octal = after.get(..3).filter(|_| byte == b'\\').and_then(|d| {
+            let text = std::str::from_utf8(d).ok()?;
+            u8::from_str_radix(text, 8).ok()
+        });
+        match octal {
+            Some(decoded) => {
+                out.push(decoded);
+                rest = &after[3..];
+            }
+            None => {
+                out.push(byte);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_mountinfo() {
+        let line = br"36 35 98:0 /mnt1 /mnt\0402 rw,noatime master:1 shared:2 - fuse.outputfs outputfs rw,user_id=0";
+        assert_eq!(parse(line), Some((PathBuf::from("/mnt 2"), true)));
+        let line = b"24 1 254:0 / / rw,relatime - ext4 /dev/root rw";
+        assert_eq!(parse(line), Some((PathBuf::from("/"), false)));
+        assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn nothing_is_taken_away_from_a_place_without_our_mount() {
+        assert!(!detach(Path::new("/proc")).unwrap());
+        assert!(!detach(Path::new("/nonexistent")).unwrap());
+    }
+}
