@@ -195,9 +195,13 @@ impl Volume {
         let saved = staged.saved.clone();
         let name = staged.file.name.clone();
         let path = staged.file.path.clone();
+        let stamp = staged.file.stamp()?;
         drop(staged);
         let provisional = saved.as_ref().is_some_and(|s| s.provisional);
         if provisional && !orphan {
+            if saved.as_ref().is_some_and(|s| s.stamp == stamp && !s.doubtful) {
+                self.parted.lock().insert(name);
+            }
             // The settler moves it into the store, removes it, and says so: until then the journal keeps its story.
             live.state.lock().lingering = false;
             self.settle.notify_one();

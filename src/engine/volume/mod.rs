@@ -105,6 +105,8 @@ pub struct Volume {
     /// Inodes whose last release is still being worked on, for draining.
     busy: tokio::sync::watch::Sender<usize>,
     settle: tokio::sync::Notify,
+    /// Staging files that nobody can change any more and whose stamp was that of the committed bytes.
+    parted: Mutex<std::collections::HashSet<String>>,
 }
 
 impl Volume {
@@ -144,6 +146,7 @@ impl Volume {
             cached: Mutex::default(),
             busy: tokio::sync::watch::Sender::new(0),
             settle: tokio::sync::Notify::new(),
+            parted: Mutex::default(),
         }))
     }
 

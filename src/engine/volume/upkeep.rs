@@ -9,7 +9,7 @@ use crate::artifact::{Error, Kind, Result};
 use crate::blob::{BlobKey, Body};
 use crate::catalog::ChangeKind;
 use crate::engine::progress::Progress;
-use crate::engine::settle::{Scope, StagingInUse};
+use crate::engine::settle::{Claim, Scope, StagingInUse};
 
 use super::Volume;
 
@@ -29,12 +29,19 @@ const FOLLOW_FROM: u64 = 32 << 20;
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
 impl StagingInUse for Volume {
-    fn claim(&self, file: &str) -> bool {
-        // A staging file that no live inode holds has been parted from: nobody can open it again.
-        !self.in_use(file)
+    fn claim(&self, file: &str) -> Claim {
+        if self.in_use(file) {
+            return Claim::InUse;
+        }
+        // A staging file that no live inode holds has been parted from: nobody can open it again, and it was looked
+        // at then, after its last writer and mapping were gone.
+        if self.parted.lock().contains(file) { Claim::Unchanged } else { Claim::Free }
     }
 
     fn released(&self, file: &str, gone: bool) {
+        if gone {
+            self.parted.lock().remove(file);
+        }
         if gone && let Err(e) = self.journal.append(&crate::staging::journal::Record::Done { file: file.to_owned() }) {
             // Recovery finds no such file and is done with it.
             tracing::warn!(error = %e, "the journal could not be written");
