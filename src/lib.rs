@@ -16,5 +16,6 @@ pub mod blob;
 pub mod catalog;
 pub mod check;
 pub mod engine;
+pub mod fuse;
 pub mod http;
 pub mod staging;

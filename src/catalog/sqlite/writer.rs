@@ -119,10 +119,11 @@ fn commit_batch(conn: &Connection, batch: Vec<Job>, durable: bool, full: &mut Op
     if outcome.is_ok() && !conn.is_autocommit() {
         outcome = conn.execute_batch("COMMIT").map_err(Error::from);
     }
-    if outcome.is_err() && !conn.is_autocommit() {
-        if let Err(e) = conn.execute_batch("ROLLBACK") {
-            tracing::error!(error = %e, "the catalog cannot roll back; the next transaction will say so");
-        }
+    if outcome.is_err()
+        && !conn.is_autocommit()
+        && let Err(e) = conn.execute_batch("ROLLBACK")
+    {
+        tracing::error!(error = %e, "the catalog cannot roll back; the next transaction will say so");
     }
     if let Err(e) = &outcome {
         tracing::error!(error = %e, "a catalog transaction was lost; its callers were told");
