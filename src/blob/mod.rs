@@ -14,9 +14,11 @@
 
 pub mod cache;
 pub mod local;
+pub mod open;
 pub mod reader;
 pub mod retry;
 pub mod s3;
+mod verify;
 
 use std::ops::Range;
 use std::path::PathBuf;
