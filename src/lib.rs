@@ -16,4 +16,5 @@ pub mod blob;
 pub mod catalog;
 pub mod check;
 pub mod engine;
+pub mod fuse;
 pub mod staging;

@@ -1,1 +1,6 @@
-fn main() {}
+//! The integration tests, in one binary: linked once, run by `scripts/test` with a real S3 server.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod arrows;
+mod contract;
+mod support;

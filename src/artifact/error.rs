@@ -38,6 +38,8 @@ pub enum Kind {
     CrossSession,
     TooManyLinks,
     NoSuchAttribute,
+    /// A position past the end (`lseek`).
+    NoSuchAddress,
     /// The attribute exists already (`XATTR_CREATE`).
     AttributeExists,
     NoSpace,
@@ -116,6 +118,7 @@ impl Error {
             Kind::CrossSession => libc::EXDEV,
             Kind::TooManyLinks => libc::EMLINK,
             Kind::NoSuchAttribute => libc::ENODATA,
+            Kind::NoSuchAddress => libc::ENXIO,
             Kind::NoSpace => libc::ENOSPC,
             Kind::Busy => libc::EBUSY,
             Kind::Unsupported => libc::EOPNOTSUPP,
@@ -150,6 +153,7 @@ impl Error {
             | Kind::CrossSession
             | Kind::TooManyLinks
             | Kind::Unsupported
+            | Kind::NoSuchAddress
             | Kind::BadHandle => 400,
             Kind::StoreUnavailable | Kind::TimedOut => 503,
             Kind::NoSpace => 507,

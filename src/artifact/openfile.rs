@@ -2,7 +2,8 @@
 //!
 //! Pure decisions on a small state. The caller looks at the staging file ([`Seen`]), asks, does what it is told, and
 //! tells the state what came of it; it holds the inode's lock from the look to the telling of `began`, and again
-//! for `committed` or `failed`, but not while bytes travel.
+//! for `committed` or `failed`, but not while bytes travel. When a commit has ended and nobody has the file open, it
+//! asks [`OpenState::decide_release`] again: that settles the file, or tries once more what failed.
 //!
 //! - A FLUSH that finds unsaved bytes commits them before it is answered, whoever closes.
 //! - A FLUSH of an empty file defers: `echo hi > f` closes once before its first byte, and that is no artifact yet.
@@ -28,8 +29,8 @@ pub struct Seen<S> {
 pub enum Maker {
     /// A FLUSH, fsync or RELEASE of this handle.
     Handle(Handle),
-    /// A rename from a scratch name, the file still open: whoever goes on writing replaces it.
-    Rename,
+    /// A name given to scratch while it was open: whoever goes on writing replaces it.
+    Naming,
 }
 
 /// State of one inode that is open, or whose staging file is still there. `S`: stamp; `A`: artifact ID.
@@ -166,33 +167,41 @@ impl<S: Copy + PartialEq, A: Copy> OpenState<S, A> {
         }
     }
 
-    /// A rename to a name that is scratch or not, before [`OpenState::renamed`]: bytes that were scratch and get a
-    /// real name are committed under it before the rename is answered.
+    /// A new name, scratch or not, by rename or (for `O_TMPFILE`) by link, before [`OpenState::named`]: bytes that
+    /// had no real name and get one are committed under it before the call is answered.
     #[must_use]
-    pub fn decide_rename(&self, to_scratch: bool, seen: Seen<S>) -> FlushDecision<A> {
+    pub fn decide_name(&self, to_scratch: bool, seen: Seen<S>) -> FlushDecision<A> {
         if self.sealed {
             return FlushDecision::Refuse;
         }
-        if !self.scratch || to_scratch || self.orphan || !self.is_dirty(seen) {
+        let had_none = self.scratch || self.orphan;
+        if !had_none || to_scratch || !self.is_dirty(seen) {
             return FlushDecision::Nothing;
         }
         match self.in_flight {
             Some(_) => FlushDecision::Wait,
             None if seen.size == 0 && self.writers > 0 => FlushDecision::Defer,
-            None => FlushDecision::Commit { collapse: None },
+            None => {
+                let collapse = self.made.and_then(|(maker, artifact)| (maker == Maker::Naming).then_some(artifact));
+                FlushDecision::Commit { collapse }
+            }
         }
     }
 
     fn collapse(&self, handle: Handle) -> Option<A> {
         self.made.and_then(|(maker, artifact)| match maker {
             Maker::Handle(other) if other != handle => None,
-            Maker::Handle(_) | Maker::Rename => Some(artifact),
+            Maker::Handle(_) | Maker::Naming => Some(artifact),
         })
     }
 
     // ---- what came of it -----------------------------------------------------------------------------
 
     pub fn opened(&mut self, writes: bool) {
+        // Those who went on after a naming are gone: what they left is a version of its own.
+        if self.writers == 0 && matches!(self.made, Some((Maker::Naming, _))) {
+            self.made = None;
+        }
         let count = if writes { &mut self.writers } else { &mut self.readers };
         *count += 1;
     }
@@ -235,11 +244,16 @@ impl<S: Copy + PartialEq, A: Copy> OpenState<S, A> {
         self.made = None;
     }
 
-    pub fn renamed(&mut self, scratch: bool) {
+    /// It has a new name.
+    pub fn named(&mut self, scratch: bool) {
         self.scratch = scratch;
+        self.orphan = false;
     }
 
     pub fn sealed(&mut self) {
         self.sealed = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

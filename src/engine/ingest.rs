@@ -167,11 +167,16 @@ impl Store {
         Ok(blob.is_some_and(|b| !matches!(b.place, BlobPlace::Provisional { .. })))
     }
 
+    /// True when bytes are committed from local disk and move to the store later. A store on this host is as
+    /// durable as the catalog beside it, and no faster.
+    pub(crate) fn stores_at_home(&self) -> bool {
+        self.blobs.is_local() || self.options.durability == Durability::Local
+    }
+
     /// Makes the bytes durable: in the row, in staging or in the store, whatever the settings allow.
     async fn place_bytes(&self, source: &Source) -> Result<Payload> {
         let size = source.digest().size;
-        // A store on this host is as durable as the catalog beside it, and no faster.
-        let at_home = self.blobs.is_local() || self.options.durability == Durability::Local;
+        let at_home = self.stores_at_home();
         if at_home && size <= self.options.inline_max {
             return self.in_memory(source).await.map(Payload::Inline);
         }

@@ -23,3 +23,4 @@ mod stale_mount;
 pub mod status;
 pub mod store;
 pub mod verify;
+pub mod volume;

@@ -193,10 +193,19 @@ impl StagingFile {
     }
 }
 
+/// `F_SETSIG` of fcntl.h, which the libc crate lacks.
+const F_SETSIG: i32 = 10;
+
 fn set_lease(file: &File, kind: i32) -> std::io::Result<()> {
-    // SAFETY: F_SETLEASE takes an int and touches no memory; the descriptor lives as long as `file`.
-    let rc = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
-    if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    // Whoever opens the file for writing meanwhile makes the kernel send SIGIO, which ends a process that does not
+    // handle it. SIGURG is ignored by default, and the lease is given back at once anyway.
+    for (command, argument) in [(F_SETSIG, libc::SIGURG), (libc::F_SETLEASE, kind)] {
+        // SAFETY: both commands take an int and touch no memory; the descriptor lives as long as `file`.
+        if unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// The next stretch of data at or after `at`, cut at `size`. Where the file system does not know holes, all is data.
@@ -323,6 +332,19 @@ mod tests {
         assert!(file.write_at(b"x", 0).is_err());
         // The lease was given back: a writer is not held up.
         OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_writer_that_comes_during_the_proof_ends_nobody() {
+        let (_dir, file) = staged(b"hello");
+        let path = file.path.clone();
+        drop(file);
+        let reader = File::open(&path).unwrap();
+        set_lease(&reader, libc::F_RDLCK).unwrap();
+        let writer = || OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
+        assert_eq!(writer().unwrap_err().kind(), ErrorKind::WouldBlock);
+        set_lease(&reader, libc::F_UNLCK).unwrap();
+        writer().unwrap();
     }
 
     #[test]

@@ -20,9 +20,10 @@ pub fn put(c: &Connection, origin: Origin, x: &Commit) -> Result<(), CommitError
     match (&x.bytes, found) {
         // A provisional blob is never a deduplication target: its file may still change.
         (Payload::Known, None | Some(PROVISIONAL)) => return Err(CommitError::BlobGone),
-        (Payload::Known, Some(_))
-        | (Payload::Stored | Payload::Inline(_) | Payload::Provisional { .. }, Some(STORED)) => {}
-        (Payload::Inline(_) | Payload::Provisional { .. }, Some(INLINE)) => {}
+        // What is stored needs nothing more, and only the store is better than inline.
+        (_, Some(STORED))
+        | (Payload::Known, Some(_))
+        | (Payload::Inline(_) | Payload::Provisional { .. }, Some(INLINE)) => {}
         (Payload::Stored, None) => add(c, x, STORED, None)?,
         (Payload::Stored, Some(_)) => settle(c, x.tenant, x.hash)?,
         (Payload::Inline(bytes), None) => add(c, x, INLINE, Some(bytes))?,

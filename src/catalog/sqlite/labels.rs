@@ -185,10 +185,11 @@ fn set_file(c: &Connection, id: ArtifactId, change: &LabelChange, now: Timestamp
     let tenant = TenantId(tenant);
     let mut labels = a.labels.clone();
     let mut metadata = a.metadata.clone();
-    apply(&mut metadata, change, |key, value| match value {
-        Some(value) => drop(labels.explicit.0.insert(key.to_owned(), value.to_owned())),
-        // Gone for good from this version, wherever it came from.
-        None => {
+    apply(&mut metadata, change, |key, value| {
+        if let Some(value) = value {
+            labels.explicit.0.insert(key.to_owned(), value.to_owned());
+        } else {
+            // Gone for good from this version, wherever it came from.
             labels.explicit.0.remove(key);
             labels.environment.0.remove(key);
         }

@@ -181,7 +181,7 @@ pub fn across() -> Error {
     Error::new(Kind::CrossSession, "a name cannot move or be linked from one session to another: copy the file instead")
 }
 
-pub fn set_attributes(c: &Connection, origin: Origin, ino: Ino, change: AttrChange) -> Result<Node> {
+pub fn set_attributes(c: &Connection, origin: Origin, ino: Ino, change: &AttrChange) -> Result<Node> {
     let node = tree::node_any(c, ino)?.ok_or_else(|| Error::not_found(format!("inode {ino} does not exist")))?;
     tree::writable(c, &node)?;
     c.prepare_cached(

@@ -293,7 +293,7 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn set_attributes(&self, origin: Origin, ino: Ino, change: AttrChange) -> Result<Node> {
-        self.change(move |c| make::set_attributes(c, origin, ino, change)).await
+        self.change(move |c| make::set_attributes(c, origin, ino, &change)).await
     }
 
     async fn sync(&self) -> Result<()> {

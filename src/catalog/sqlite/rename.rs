@@ -70,7 +70,7 @@ fn check_sessions(from: &Node, to: &Node, source: &Entry) -> Result<()> {
     if to.session == SessionId::NONE && source.node.kind != NodeKind::Dir {
         return Err(tree::outside_sessions(&source.name));
     }
-    if from.session != to.session { Err(across()) } else { Ok(()) }
+    if from.session == to.session { Ok(()) } else { Err(across()) }
 }
 
 /// A directory cannot move below itself.

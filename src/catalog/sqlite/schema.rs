@@ -33,13 +33,17 @@ fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)
         .map_err(|e| Error::internal(format!("cannot open the catalog {}: {e}", path.display())))?;
+    configure(&conn).map_err(|e| damaged(path, &e))?;
+    Ok(conn)
+}
+
+fn configure(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_handler(Some(busy))?;
     conn.set_prepared_statement_cache_capacity(160);
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "mmap_size", 0)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
-    conn.pragma_update(None, "foreign_keys", true)?;
-    Ok(conn)
+    conn.pragma_update(None, "foreign_keys", true)
 }
 
 /// The connection of the writer thread; creates and migrates the file.

@@ -1,0 +1,75 @@
+//! Attributes as the kernel is told them.
+
+use crate::artifact::Result;
+use crate::artifact::ids::Ino;
+use crate::artifact::record::{Node, NodeKind};
+use crate::artifact::time::Timestamp;
+
+use super::Volume;
+use super::live::Live;
+
+/// `stat(2)` of one inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attr {
+    pub ino: Ino,
+    pub kind: NodeKind,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub rdev: u32,
+    pub nlink: u32,
+    pub size: u64,
+    /// 512-byte blocks.
+    pub blocks: u64,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    /// The kernel may keep it until it is told otherwise. False while writes bypass the daemon.
+    pub keep: bool,
+}
+
+impl Attr {
+    /// Of a node that nobody has open for writing here. Sealed: no `w`.
+    #[must_use]
+    pub fn of_node(node: &Node) -> Self {
+        Self {
+            ino: node.ino,
+            kind: node.kind,
+            mode: if node.sealed && node.kind != NodeKind::Symlink { node.mode & !0o222 } else { node.mode },
+            uid: node.uid,
+            gid: node.gid,
+            rdev: node.rdev,
+            nlink: node.nlink,
+            size: node.size,
+            blocks: match node.kind {
+                NodeKind::Dir => 8,
+                _ => node.size.div_ceil(4096) * 8,
+            },
+            atime: node.atime,
+            mtime: node.mtime,
+            ctime: node.ctime,
+            keep: true,
+        }
+    }
+}
+
+impl Volume {
+    /// Attributes of `node`, with what this mount knows better: bytes being written, names being made.
+    pub(super) fn attr_of(&self, node: &Node) -> Result<Attr> {
+        let mut attr = Attr::of_node(node);
+        if node.kind == NodeKind::Dir {
+            if let Some(at) = self.overlay.lock().touched(node.ino) {
+                attr.mtime = attr.mtime.max(at);
+                attr.ctime = attr.ctime.max(at);
+            }
+        } else if let Some(live) = self.live_of(node.ino) {
+            live.overlay_attr(&mut attr)?;
+        }
+        Ok(attr)
+    }
+
+    /// Attributes of a file that only this mount knows.
+    pub(super) fn attr_of_pending(&self, live: &Live) -> Result<Attr> {
+        live.pending_attr()
+    }
+}

@@ -1,0 +1,286 @@
+//! Closing: FLUSH, fsync, RELEASE, and what becomes of the staging file afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::artifact::ids::Ino;
+use crate::artifact::{Error, Kind, Result};
+use crate::staging::file::Freeze;
+use crate::staging::journal::Record;
+
+use super::Volume;
+use super::handles::Handle;
+use super::live::{Io, Live};
+use super::save::{Why, blocking};
+
+/// How often a mapping that outlived its `close` is looked at again: the kernel tells nobody when it goes.
+const LINGER: Duration = Duration::from_millis(50);
+
+impl Volume {
+    /// `close()` of one descriptor. Everything unsaved is committed before it returns, whoever closes.
+    ///
+    /// # Errors
+    /// What [`Volume::save`] says; then the bytes are kept.
+    pub async fn flush(self: &Arc<Self>, fh: u64) -> Result<()> {
+        match &*self.handles.get(fh)? {
+            Handle::File { live, write: true, .. } => self.save_detached(live, Why::Flush(fh)).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// `fsync()`: committed, and in the store whatever `--durability` says.
+    ///
+    /// # Errors
+    /// As [`Volume::flush`].
+    pub async fn fsync(self: &Arc<Self>, fh: u64) -> Result<()> {
+        let handle = self.handles.get(fh)?;
+        let Handle::File { live, .. } = &*handle else { return Ok(()) };
+        self.save_detached(live, Why::Fsync(fh)).await?;
+        if self.store.blobs.is_local() {
+            // On local disk already: that is the store.
+            return Ok(());
+        }
+        let saved = live.state.lock().staged.as_ref().and_then(|s| s.saved.as_ref().map(|s| s.hash));
+        match saved {
+            Some(hash) => self.store_now(hash).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The caller may go away (a signal, a deadline): the commit goes on without it.
+    async fn save_detached(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
+        let (volume, live) = (self.clone(), live.clone());
+        let mut saving = Box::pin(async move { volume.save(&live, why).await });
+        // Nothing to save, or saved without waiting: no task needed.
+        match futures::poll!(saving.as_mut()) {
+            std::task::Poll::Ready(done) => return done,
+            std::task::Poll::Pending => {}
+        }
+        let deadline = self.store.options.upload_timeout + Duration::from_secs(5);
+        match tokio::time::timeout(deadline, tokio::spawn(saving)).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(e)) => Err(Error::internal(format!("the save ended unexpectedly: {e}"))),
+            Err(_) => Err(Error::new(Kind::TimedOut, "the store did not answer in time; the bytes are kept and retried")),
+        }
+    }
+
+    /// The last descriptor of an open file description is gone. Never fails: nobody would hear it.
+    pub fn release(self: &Arc<Self>, fh: u64) {
+        let Some(live) = self.dismiss(fh) else { return };
+        let last = live.state.lock().handles == 0;
+        if !last {
+            let writer_left = live.state.lock().writers > 0;
+            if writer_left {
+                return;
+            }
+        }
+        let needs_work = {
+            let mut st = live.state.lock();
+            let work = st.staged.is_some() || st.pending.is_some();
+            st.lingering |= work && last;
+            work
+        };
+        if !needs_work {
+            self.retire(&live);
+            return;
+        }
+        self.busy.send_modify(|n| *n += 1);
+        let volume = self.clone();
+        tokio::spawn(async move {
+            volume.finish(&live, fh).await;
+            volume.busy.send_modify(|n| *n -= 1);
+        });
+    }
+
+    /// Takes a handle out of the counts.
+    pub(super) fn dismiss(&self, fh: u64) -> Option<Arc<Live>> {
+        let handle = self.handles.remove(fh)?;
+        let Handle::File { live, write, .. } = &*handle else { return None };
+        let mut st = live.state.lock();
+        st.handles -= 1;
+        st.writers -= usize::from(*write);
+        if st.handles == 0 {
+            // Dropping the backing ID lets the read lease be granted.
+            st.io = Io::None;
+        }
+        drop(st);
+        Some(live.clone())
+    }
+
+    async fn finish(self: &Arc<Self>, live: &Arc<Live>, fh: u64) {
+        let mut delay = Duration::from_millis(100);
+        let mut why = Why::Release(fh);
+        loop {
+            match self.save(live, why).await {
+                Ok(()) => {}
+                Err(e) if !final_refusal(e.kind) => {
+                    // In doubt forever: until the store answers, the volume closes, or a writer comes back.
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(Duration::from_secs(30));
+                    continue;
+                }
+                Err(e) => {
+                    // Sealed, over quota, its directory gone: it can never be saved under this name.
+                    tracing::warn!(ino = %live.ino, error = %e, "closed file is not kept");
+                    self.discard(live);
+                }
+            }
+            match self.part(live).await {
+                Ok(Parted::Done) => break,
+                Ok(Parted::Reopened) => {
+                    live.state.lock().lingering = false;
+                    break;
+                }
+                Ok(Parted::Mapped) => {
+                    tokio::time::sleep(LINGER).await;
+                    why = Why::Linger;
+                }
+                Err(e) => {
+                    tracing::error!(ino = %live.ino, error = %e, "staging file could not be put away");
+                    break;
+                }
+            }
+        }
+        self.retire(live);
+    }
+
+    /// Nothing of the inode is to be saved: its name will vanish from this mount with its staging file.
+    fn discard(&self, live: &Arc<Live>) {
+        let pending = {
+            let mut st = live.state.lock();
+            st.orphan = true;
+            st.pending.take()
+        };
+        if let Some(p) = pending {
+            self.overlay.lock().remove(p.parent, &p.name, live.ino);
+        }
+    }
+
+    /// Parts from the staging file when nobody can change it any more.
+    async fn part(self: &Arc<Self>, live: &Arc<Live>) -> Result<Parted> {
+        let _saving = live.save.lock().await;
+        let staged = {
+            let mut st = live.state.lock();
+            if st.handles > 0 {
+                return Ok(Parted::Reopened);
+            }
+            st.staged.take()
+        };
+        let Some(mut staged) = staged else {
+            live.state.lock().lingering = false;
+            return Ok(Parted::Done);
+        };
+        let orphan = live.state.lock().orphan;
+        if staged.mappable && !orphan {
+            match staged.file.freeze()? {
+                Freeze::InUse(file) => {
+                    staged.file = file;
+                    live.state.lock().staged = Some(staged);
+                    return Ok(Parted::Mapped);
+                }
+                Freeze::Frozen { path, .. } => {
+                    // A mapping may have changed bytes without a trace in the stamp: look once more.
+                    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                    staged.file = crate::staging::file::StagingFile::open(&self.staging, &name)?;
+                    let changed = self.changed_unseen(&staged).await?;
+                    staged.mappable = changed;
+                    let put_back = changed;
+                    if put_back {
+                        live.state.lock().staged = Some(staged);
+                        return Ok(Parted::Mapped);
+                    }
+                }
+            }
+        }
+        let saved = staged.saved.clone();
+        let name = staged.file.name.clone();
+        let path = staged.file.path.clone();
+        let stamp = staged.file.stamp()?;
+        drop(staged);
+        let provisional = saved.as_ref().is_some_and(|s| s.provisional);
+        if provisional && !orphan {
+            if saved.as_ref().is_some_and(|s| s.stamp == stamp && !s.doubtful) {
+                self.parted.lock().insert(name);
+            }
+            // The settler moves it into the store, removes it, and says so: until then the journal keeps its story.
+            live.state.lock().lingering = false;
+            self.settle.notify_one();
+            return Ok(Parted::Done);
+        }
+        let cached = match &saved {
+            Some(s) if !self.store.blobs.is_local() && s.artifact.is_some() && !orphan => {
+                self.keep_in_cache(s.hash, &path)
+            }
+            _ => false,
+        };
+        if !cached && let Err(e) = std::fs::remove_file(&path) && e.kind() != std::io::ErrorKind::NotFound {
+            return Err(Error::io(&path, &e));
+        }
+        self.journal.append(&Record::Done { file: name })?;
+        live.state.lock().lingering = false;
+        Ok(Parted::Done)
+    }
+
+    /// Does the frozen file differ from what was committed, whatever its stamp says?
+    async fn changed_unseen(&self, staged: &super::live::Staged) -> Result<bool> {
+        let Some(saved) = &staged.saved else { return Ok(staged.file.stamp()?.size > 0) };
+        let (file, size, hash) = (staged.file.clone(), saved.size, saved.hash);
+        if file.stamp()?.size != size {
+            return Ok(true);
+        }
+        blocking(move || {
+            crate::staging::hash::hash_file(&file.file, &file.path, size).map(|digest| digest.hash != hash)
+        })
+        .await
+    }
+
+    /// An unlinked file's staging goes with its last handle.
+    pub(super) fn drop_staging_if_closed(&self, live: &Arc<Live>) {
+        let staged = {
+            let mut st = live.state.lock();
+            if st.handles > 0 || st.lingering { None } else { st.staged.take() }
+        };
+        if let Some(staged) = staged {
+            let name = staged.file.name.clone();
+            if let Err(e) = std::fs::remove_file(&staged.file.path) {
+                tracing::warn!(file = %staged.file.path.display(), error = %e, "staging file left behind");
+            }
+            if let Err(e) = self.journal.append(&Record::Done { file: name }) {
+                tracing::warn!(error = %e, "the journal could not be written");
+            }
+        }
+        self.retire(live);
+    }
+
+    /// Staging files that must not be moved: their inode is live here.
+    pub fn in_use(&self, file: &str) -> bool {
+        let Some(ino) = file.split('-').next().and_then(|n| n.parse().ok()).map(Ino) else { return false };
+        self.live_of(ino).is_some_and(|l| l.state.lock().staged.as_ref().is_some_and(|s| s.file.name == file))
+    }
+}
+
+/// No later attempt can succeed: its session is sealed, its limits are reached, its directory is gone.
+pub(super) fn final_refusal(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Sealed
+            | Kind::OverQuota
+            | Kind::FileTooLarge
+            | Kind::MetadataTooLarge
+            | Kind::Exists
+            | Kind::NotFound
+            | Kind::NotADirectory
+            | Kind::IsADirectory
+            | Kind::Reserved
+            | Kind::CrossSession
+            | Kind::Invalid
+    )
+}
+
+enum Parted {
+    Done,
+    /// A new open came: its release will come back here.
+    Reopened,
+    /// A mapping lives on, or changed the bytes.
+    Mapped,
+}

@@ -1,0 +1,75 @@
+//! Listing a directory: what the catalog holds and what is not committed yet, in cookie order.
+
+use crate::artifact::Result;
+use crate::artifact::ids::Ino;
+use crate::artifact::name::Name;
+
+use super::Volume;
+use super::attr::Attr;
+use super::hidden;
+
+/// One entry of a listing; `cookie` is where the next page starts after it.
+pub struct Listed {
+    pub cookie: u64,
+    pub name: Vec<u8>,
+    pub attr: Attr,
+}
+
+/// Entries fetched from the catalog at once: what one READDIRPLUS reply of 32 KiB to 1 MiB can hold at most.
+const PAGE: u32 = 512;
+
+impl Volume {
+    /// Entries after `cookie` (0: from the start); `.` and `..` come first. Empty: the end.
+    ///
+    /// # Errors
+    /// `NotFound` when the directory is gone.
+    pub async fn list(&self, dir: Ino, cookie: u64) -> Result<Vec<Listed>> {
+        if hidden::is_hidden(dir) {
+            return self.list_hidden(dir, cookie).await;
+        }
+        // Numbers from the catalog's sequence are above 2: the first two cookies are free for these.
+        let mut out = Vec::new();
+        if cookie < 2 {
+            let me = self.getattr(dir).await?;
+            if cookie < 1 {
+                out.push(Listed { cookie: 1, name: b".".to_vec(), attr: me });
+            }
+            let up = if dir == self.root { me } else { self.parent_attr(dir, me).await? };
+            out.push(Listed { cookie: 2, name: b"..".to_vec(), attr: up });
+        }
+        let after = cookie.max(2);
+        let entries = self.store.catalog.list(dir, after, PAGE, self.now()).await?;
+        let last = if entries.len() < PAGE as usize { u64::MAX } else { entries.last().map_or(u64::MAX, |e| e.cookie) };
+        let pending = self.overlay.lock().list(dir, after);
+        for entry in entries {
+            // An uncommitted file stands before a committed one of the same name.
+            if !pending.iter().any(|(n, _)| *n == entry.name) {
+                out.push(Listed { cookie: entry.cookie, name: entry.name.as_bytes().to_vec(), attr: self.attr_of(&entry.node)? });
+            }
+        }
+        for (name, entry) in pending.into_iter().filter(|(_, e)| e.cookie <= last) {
+            out.push(Listed { cookie: entry.cookie, name: name.as_bytes().to_vec(), attr: self.attr_of_pending(&entry.live)? });
+        }
+        out.sort_by_key(|e| e.cookie);
+        Ok(out)
+    }
+
+    async fn parent_attr(&self, dir: Ino, fallback: Attr) -> Result<Attr> {
+        match self.store.catalog.place(dir).await? {
+            Some((parent, _)) => self.getattr(parent).await,
+            None => Ok(fallback),
+        }
+    }
+
+    /// For messages and the control file: the inode at a path inside the session of `root`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid`.
+    pub async fn walk(&self, root: Ino, names: &[Name]) -> Result<Attr> {
+        let mut attr = self.getattr(root).await?;
+        for name in names {
+            attr = self.lookup(attr.ino, name).await?;
+        }
+        Ok(attr)
+    }
+}

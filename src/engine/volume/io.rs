@@ -1,0 +1,204 @@
+//! Reading, writing and the other calls on an open file that come to the daemon.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{FallocateFlags, SeekFrom};
+
+use crate::artifact::record::Node;
+use crate::artifact::{Error, Kind, Result};
+use crate::blob::reader::ContentReader;
+use crate::staging::file::StagingFile;
+
+use super::Volume;
+use super::handles::Handle;
+use super::live::Live;
+use super::save::blocking;
+
+/// Above this a copy is worth a hop to the blocking pool.
+const COPY_AT_ONCE: u64 = 1 << 20;
+
+impl Volume {
+    /// Up to `len` bytes at `offset`; fewer at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` when the bytes fail their hash, `StoreUnavailable`, `BadHandle`.
+    pub async fn read(&self, fh: u64, offset: u64, len: usize) -> Result<Bytes> {
+        let handle = self.handles.get(fh)?;
+        match &*handle {
+            Handle::File { live, reader, .. } => {
+                // Bytes being written come first: everyone who has the inode open sees them.
+                if let Some(file) = staged_of(live) {
+                    return Ok(Bytes::from(file.read_at(offset, len)?));
+                }
+                let known = reader.lock().clone();
+                let reader = match known {
+                    Some(reader) => reader,
+                    None => self.reopen(live, reader).await?,
+                };
+                reader.0.read_at(offset, len).await
+            }
+            Handle::Content(reader) => reader.0.read_at(offset, len).await,
+            Handle::Fixed(bytes) => Ok(slice(bytes, offset, len)),
+            Handle::Ctl(ctl) => Ok(ctl.read(offset, len)),
+        }
+    }
+
+    /// A handle opened on bytes that have since become a blob reads the blob.
+    async fn reopen(&self, live: &Live, slot: &parking_lot::Mutex<Option<ContentReader>>) -> Result<ContentReader> {
+        let node = self
+            .store
+            .catalog
+            .node(live.ino, self.now())
+            .await?
+            .ok_or_else(|| Error::not_found("the file is gone"))?;
+        let reader = self.reader_of(&node).await?;
+        *slot.lock() = Some(reader.clone());
+        Ok(reader)
+    }
+
+    pub(super) async fn reader_of(&self, node: &Node) -> Result<ContentReader> {
+        let (id, _) = node.content.ok_or_else(|| Error::internal("a committed file has content"))?;
+        let artifact = self.store.catalog.artifact(self.store.tenant.id, id, self.now()).await?;
+        self.store.reader(&artifact.ok_or_else(|| Error::not_found("the file has expired"))?).await
+    }
+
+    /// Writes all of `data`; returns its length.
+    ///
+    /// # Errors
+    /// `BadHandle` on a handle not open for writing, disk errors, a control command's error.
+    pub async fn write(self: &Arc<Self>, fh: u64, offset: u64, data: Bytes) -> Result<u32> {
+        let handle = self.handles.get(fh)?;
+        match &*handle {
+            Handle::File { live, write: true, append, .. } => {
+                let file = staged_of(live).ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
+                // The kernel gives the offset of the end as it knows it; another mount cannot move it while we hold S.
+                let _ = append;
+                Self::count_write(live);
+                write_all_at(&file, offset, &data)?;
+                Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
+            }
+            Handle::Ctl(ctl) => self.control_write(ctl, &data).await,
+            _ => Err(Error::new(Kind::BadHandle, "not open for writing")),
+        }
+    }
+
+    /// `fallocate(2)`; `mode` as the kernel gives it.
+    ///
+    /// # Errors
+    /// `Unsupported` for a mode that the staging file system lacks, disk errors.
+    pub async fn fallocate(&self, fh: u64, offset: u64, length: u64, mode: u32) -> Result<()> {
+        let (live, file) = self.writable(fh)?;
+        Self::count_write(&live);
+        let flags = FallocateFlags::from_bits_retain(mode);
+        rustix::fs::fallocate(&*file.file, flags, offset, length).map_err(|e| Error::io(&file.path, &e.into()))
+    }
+
+    /// `lseek(2)` for `SEEK_DATA` and `SEEK_HOLE`.
+    ///
+    /// # Errors
+    /// `Invalid` past the end (`ENXIO` to the program).
+    pub async fn lseek(&self, fh: u64, offset: i64, whence: i32) -> Result<i64> {
+        let handle = self.handles.get(fh)?;
+        let at = u64::try_from(offset).map_err(|_| Error::new(Kind::NoSuchAddress, "before the start"))?;
+        let size = match &*handle {
+            Handle::File { live, reader, .. } => {
+                if let Some(file) = staged_of(live) {
+                    let from = if whence == libc::SEEK_DATA { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
+                    return rustix::fs::seek(&*file.file, from)
+                        .map(|n| i64::try_from(n).unwrap_or(i64::MAX))
+                        .map_err(|e| match e {
+                            rustix::io::Errno::NXIO => Error::new(Kind::NoSuchAddress, "past the end"),
+                            e => Error::io(&file.path, &e.into()),
+                        });
+                }
+                reader.lock().as_ref().map_or(0, |r| r.0.size())
+            }
+            Handle::Content(r) => r.0.size(),
+            Handle::Fixed(b) => b.len() as u64,
+            Handle::Ctl(_) => 0,
+        };
+        // Committed content is all data, with the one hole that every file has at its end (lseek(2)).
+        if at >= size {
+            return Err(Error::new(Kind::NoSuchAddress, "past the end"));
+        }
+        Ok(if whence == libc::SEEK_DATA { offset } else { i64::try_from(size).unwrap_or(i64::MAX) })
+    }
+
+    /// Copies between two open files inside the daemon: the bytes never pass through the caller.
+    ///
+    /// # Errors
+    /// `BadHandle`, disk and store errors.
+    pub async fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), len: u64) -> Result<u32> {
+        let (live, target) = self.writable(to.0)?;
+        let source = self.handles.get(from.0)?;
+        let (file, path) = match &*source {
+            Handle::File { live, reader, .. } => match staged_of(live) {
+                Some(f) => (f.file.clone(), f.path.clone()),
+                None => {
+                    let known = reader.lock().clone();
+                    let reader = match known {
+                        Some(r) => r,
+                        None => self.reopen(live, reader).await?,
+                    };
+                    reader.0.as_file().await?
+                }
+            },
+            Handle::Content(r) => r.0.as_file().await?,
+            _ => return Err(Error::new(Kind::Unsupported, "cannot be copied from")),
+        };
+        Self::count_write(&live);
+        // The answer is 32 bits: whoever wants more asks again.
+        let len = len.min(1 << 30);
+        let copy = move || {
+            let (mut off_in, mut off_out) = (from.1, to.1);
+            let mut left = len;
+            while left > 0 {
+                let want = usize::try_from(left).unwrap_or(usize::MAX);
+                match rustix::fs::copy_file_range(&*file, Some(&mut off_in), &*target.file, Some(&mut off_out), want) {
+                    Ok(0) => break,
+                    Ok(n) => left -= n as u64,
+                    Err(rustix::io::Errno::XDEV | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL) => {
+                        let mut buf = vec![0; want.min(1 << 20)];
+                        let n = file.read_at(&mut buf, off_in).map_err(|e| Error::io(&path, &e))?;
+                        if n == 0 {
+                            break;
+                        }
+                        write_all_at(&target, off_out, &buf[..n])?;
+                        off_in += n as u64;
+                        off_out += n as u64;
+                        left -= n as u64;
+                    }
+                    Err(e) => return Err(Error::io(&target.path, &e.into())),
+                }
+            }
+            Ok(u32::try_from(len - left).unwrap_or(u32::MAX))
+        };
+        if len <= COPY_AT_ONCE { copy() } else { blocking(copy).await }
+    }
+
+    fn writable(&self, fh: u64) -> Result<(Arc<Live>, StagingFile)> {
+        match &*self.handles.get(fh)? {
+            Handle::File { live, write: true, .. } => {
+                let file = staged_of(live).ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
+                Ok((live.clone(), file))
+            }
+            _ => Err(Error::new(Kind::BadHandle, "not open for writing")),
+        }
+    }
+}
+
+fn staged_of(live: &Live) -> Option<StagingFile> {
+    live.state.lock().staged.as_ref().map(|s| s.file.clone())
+}
+
+pub(super) fn write_all_at(file: &StagingFile, offset: u64, data: &[u8]) -> Result<()> {
+    file.file.write_all_at(data, offset).map_err(|e| Error::io(&file.path, &e))
+}
+
+pub(super) fn slice(bytes: &Bytes, offset: u64, len: usize) -> Bytes {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let end = start.saturating_add(len).min(bytes.len());
+    bytes.slice(start..end)
+}

@@ -1,0 +1,304 @@
+//! Extended attributes: metadata, labels, facts (DESIGN §4).
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::artifact::ids::Ino;
+use crate::artifact::record::{Artifact, Labels, NodeKind};
+use crate::artifact::time::{Timestamp, Ttl};
+use crate::artifact::xattr::{Attr, Fact, list};
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::{LabelChange, MustExist};
+
+use super::live::Live;
+use super::{Volume, hidden};
+
+/// What carries the attributes.
+enum Subject {
+    /// A file that the catalog does not know yet.
+    Pending(Arc<Live>),
+    File(Box<Artifact>, Labels),
+    /// Directories hold defaults for what is created below them.
+    Dir(Labels),
+    /// Symlinks and special files carry none.
+    Other,
+}
+
+impl Volume {
+    async fn subject(&self, ino: Ino) -> Result<Subject> {
+        let now = self.now();
+        if hidden::is_hidden(ino) {
+            let Some(id) = self.hidden_artifact(ino) else { return Ok(Subject::Other) };
+            let found = self.store.catalog.artifact(self.store.tenant.id, id, now).await?;
+            let artifact = found.ok_or_else(|| Error::not_found(format!("{id}: no such artifact")))?;
+            let labels = Labels { explicit: artifact.metadata.clone(), ..Labels::default() };
+            return Ok(Subject::File(Box::new(artifact), labels));
+        }
+        if let Some(live) = self.live_of(ino)
+            && live.is_pending()
+        {
+            return Ok(Subject::Pending(live));
+        }
+        let node = self.store.catalog.node(ino, now).await?.ok_or_else(|| Error::not_found("the file is gone"))?;
+        match (node.kind, node.content) {
+            (NodeKind::Dir, _) => Ok(Subject::Dir(self.store.catalog.labels(ino).await?)),
+            (NodeKind::File, Some((id, _))) => {
+                let found = self.store.catalog.artifact(self.store.tenant.id, id, now).await?;
+                let artifact = found.ok_or_else(|| Error::not_found("the file has expired"))?;
+                Ok(Subject::File(Box::new(artifact), self.store.catalog.labels(ino).await?))
+            }
+            _ => Ok(Subject::Other),
+        }
+    }
+
+    /// # Errors
+    /// `NoSuchAttribute`, `NotFound`.
+    pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+        // The kernel asks for `security.capability` before every write: answered without a look at the file.
+        let attr = Attr::for_read(name)?;
+        let text = match self.subject(ino).await? {
+            Subject::Pending(live) => {
+                let labels = live.state.lock().labels.clone();
+                match attr {
+                    Attr::Meta(key) => {
+                        labels.explicit.get(&key).or_else(|| labels.environment.get(&key)).map(str::to_owned)
+                    }
+                    Attr::Fact(Fact::State) => Some(String::from("writing")),
+                    Attr::Fact(Fact::Session) => Some(self.session_name(live.session).await?.to_string()),
+                    Attr::Record => Some(self.pending_record(&live).await?.to_string()),
+                    ref label => label_text(&labels, label),
+                }
+            }
+            Subject::File(artifact, labels) => {
+                let writing = self.live_of(ino).is_some_and(|l| l.state.lock().writers > 0);
+                match attr {
+                    Attr::Meta(key) => artifact.metadata.get(&key).map(str::to_owned),
+                    Attr::AgentId => artifact.agent_id.clone(),
+                    Attr::ContentType => Some(artifact.content_type.clone()),
+                    Attr::IdempotencyKey => artifact.idempotency_key.clone(),
+                    Attr::Ttl => Some(ttl_text(&artifact, &labels)),
+                    Attr::Fact(Fact::ExpiresAt) => {
+                        Some(artifact.expires.map_or_else(|| String::from("never"), Timestamp::to_rfc3339))
+                    }
+                    Attr::Fact(Fact::State) => {
+                        Some(String::from(if writing { "writing" } else { artifact.store.as_str() }))
+                    }
+                    Attr::Fact(fact) => fact.of(&artifact),
+                    Attr::Record => {
+                        let mut record = artifact.to_json();
+                        record["provenance"] = json!(artifact.provenance);
+                        if writing {
+                            record["state"] = json!("writing");
+                        }
+                        Some(record.to_string())
+                    }
+                }
+            }
+            Subject::Dir(labels) => match attr {
+                Attr::Meta(key) => labels.explicit.get(&key).map(str::to_owned),
+                Attr::Fact(Fact::Session) => {
+                    let node = self.store.catalog.node(ino, self.now()).await?;
+                    match node {
+                        Some(n) if n.session != crate::artifact::ids::SessionId::NONE => {
+                            Some(self.session_name(n.session).await?.to_string())
+                        }
+                        _ => None,
+                    }
+                }
+                ref label => label_text(&labels, label),
+            },
+            Subject::Other => None,
+        };
+        text.map(String::into_bytes).ok_or_else(none)
+    }
+
+    /// `user.<key>` names, each ended by NUL.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
+        Ok(match self.subject(ino).await? {
+            Subject::Pending(live) => {
+                let st = live.state.lock();
+                list(&st.labels.explicit.over(&st.labels.environment))
+            }
+            Subject::File(artifact, _) => list(&artifact.metadata),
+            Subject::Dir(labels) => list(&labels.explicit),
+            Subject::Other => Vec::new(),
+        })
+    }
+
+    /// `flags`: `XATTR_CREATE` or `XATTR_REPLACE`.
+    ///
+    /// # Errors
+    /// `Invalid`, `MetadataTooLarge`, `Sealed`, `Unsupported` for other namespaces.
+    pub async fn setxattr(self: &Arc<Self>, ino: Ino, name: &[u8], value: &[u8], flags: i32) -> Result<()> {
+        let attr = Attr::for_write(name)?;
+        let must = match flags {
+            libc::XATTR_CREATE => MustExist::New,
+            libc::XATTR_REPLACE => MustExist::Old,
+            _ => MustExist::Either,
+        };
+        let text = std::str::from_utf8(value).map_err(|_| Error::invalid("the value is not UTF-8"))?;
+        match self.writable_subject(ino).await? {
+            Subject::Pending(live) => {
+                let result = Self::labels_mut(&live, |labels| set_pending(labels, &attr, text, must));
+                return self.or_catalog(&live, result, ino, &attr, Some(text), must).await;
+            }
+            Subject::Other => return Err(Error::new(Kind::Reserved, "this kind of file carries no metadata")),
+            _ => {}
+        }
+        self.change_labels(ino, &attr, Some(text), must).await
+    }
+
+    /// # Errors
+    /// `NoSuchAttribute`, `Sealed`, `Unsupported`.
+    pub async fn removexattr(self: &Arc<Self>, ino: Ino, name: &[u8]) -> Result<()> {
+        let attr = Attr::for_write(name)?;
+        if let Subject::Pending(live) = self.writable_subject(ino).await? {
+            let result = Self::labels_mut(&live, |labels| remove_pending(labels, &attr));
+            return self.or_catalog(&live, result, ino, &attr, None, MustExist::Old).await;
+        }
+        self.change_labels(ino, &attr, None, MustExist::Old).await
+    }
+
+    async fn writable_subject(&self, ino: Ino) -> Result<Subject> {
+        if hidden::is_hidden(ino) {
+            return Err(Error::new(Kind::Reserved, "set attributes on the file itself"));
+        }
+        self.subject(ino).await
+    }
+
+    /// The file may have been committed between the look and the change: then the change is the catalog's.
+    async fn or_catalog(
+        &self,
+        live: &Live,
+        result: Result<()>,
+        ino: Ino,
+        attr: &Attr,
+        value: Option<&str>,
+        must: MustExist,
+    ) -> Result<()> {
+        result?;
+        if live.is_pending() { Ok(()) } else { self.change_labels(ino, attr, value, must).await }
+    }
+
+    async fn change_labels(&self, ino: Ino, attr: &Attr, value: Option<&str>, must: MustExist) -> Result<()> {
+        let value = value.map(str::to_owned);
+        let mut change = LabelChange { must, ..LabelChange::default() };
+        match attr {
+            Attr::Meta(key) => {
+                change.metadata.push((key.clone(), value));
+            }
+            Attr::AgentId => change.agent_id = Some(value),
+            Attr::ContentType => change.content_type = Some(value),
+            Attr::Ttl => {
+                if let Some(ttl) = &value {
+                    ttl.parse::<Ttl>()?;
+                }
+                change.ttl = Some(value);
+            }
+            Attr::IdempotencyKey => {
+                return Err(Error::invalid("an idempotency key is set before the file is closed for the first time"));
+            }
+            _ => return Err(Error::new(Kind::Reserved, "this attribute is a fact and cannot be set")),
+        }
+        self.store.catalog.set_labels(self.store.origin, ino, change, self.now()).await
+    }
+
+    /// The record of a file that is still being written for the first time.
+    async fn pending_record(&self, live: &Live) -> Result<Value> {
+        let attr = self.attr_of_pending(live)?;
+        let session = self.session_name(live.session).await?;
+        let (labels, place) = {
+            let st = live.state.lock();
+            (st.labels.clone(), st.pending.clone())
+        };
+        let mut filename = Vec::new();
+        if let Some(place) = place {
+            filename = self.store.catalog.path(place.parent).await?;
+            if !filename.is_empty() {
+                filename.push(b'/');
+            }
+            filename.extend_from_slice(place.name.as_bytes());
+        }
+        Ok(json!({
+            "artifact_id": null,
+            "filename": crate::artifact::name::display_bytes(&filename),
+            "size_bytes": attr.size,
+            "session_id": session.as_str(),
+            "agent_id": labels.agent_id.as_ref().or(labels.env_agent_id.as_ref()),
+            "metadata": labels.explicit.over(&labels.environment),
+            "state": "writing",
+        }))
+    }
+}
+
+fn none() -> Error {
+    Error::new(Kind::NoSuchAttribute, "no such attribute")
+}
+
+fn label_text(labels: &Labels, attr: &Attr) -> Option<String> {
+    match attr {
+        Attr::AgentId => labels.agent_id.clone().or_else(|| labels.env_agent_id.clone()),
+        Attr::Ttl => labels.ttl.clone().or_else(|| labels.env_ttl.clone()),
+        Attr::ContentType => labels.content_type.clone(),
+        Attr::IdempotencyKey => labels.idempotency_key.clone(),
+        _ => None,
+    }
+}
+
+/// The TTL as it was given, or else the one that its expiry amounts to.
+fn ttl_text(artifact: &Artifact, labels: &Labels) -> String {
+    if let Some(text) = labels.ttl.as_ref().or(labels.env_ttl.as_ref()) {
+        return text.clone();
+    }
+    match artifact.expires {
+        None => String::from("never"),
+        Some(at) => {
+            let seconds = (at.0 - artifact.created.0).max(0).cast_unsigned() / 1_000_000_000;
+            Ttl::Seconds(seconds).to_string()
+        }
+    }
+}
+
+fn set_pending(labels: &mut Labels, attr: &Attr, text: &str, must: MustExist) -> Result<()> {
+    match attr {
+        Attr::Meta(key) => {
+            let exists = labels.explicit.get(key).is_some() || labels.environment.get(key).is_some();
+            match must {
+                MustExist::New if exists => {
+                    return Err(Error::new(Kind::AttributeExists, format!("'{key}' exists")));
+                }
+                MustExist::Old if !exists => return Err(none()),
+                _ => {}
+            }
+            return labels.explicit.set(key, text.as_bytes());
+        }
+        Attr::AgentId => labels.agent_id = Some(text.to_owned()),
+        Attr::ContentType => labels.content_type = Some(text.to_owned()),
+        Attr::IdempotencyKey => labels.idempotency_key = Some(text.to_owned()),
+        Attr::Ttl => {
+            text.parse::<Ttl>()?;
+            labels.ttl = Some(text.to_owned());
+        }
+        _ => return Err(Error::new(Kind::Reserved, "this attribute is a fact and cannot be set")),
+    }
+    Ok(())
+}
+
+fn remove_pending(labels: &mut Labels, attr: &Attr) -> Result<()> {
+    let had = match attr {
+        Attr::Meta(key) => {
+            let explicit = labels.explicit.0.remove(key).is_some();
+            labels.environment.0.remove(key).is_some() || explicit
+        }
+        Attr::AgentId => labels.agent_id.take().is_some(),
+        Attr::ContentType => labels.content_type.take().is_some(),
+        Attr::IdempotencyKey => labels.idempotency_key.take().is_some(),
+        Attr::Ttl => labels.ttl.take().is_some(),
+        _ => return Err(Error::new(Kind::Reserved, "this attribute is a fact and cannot be removed")),
+    };
+    if had { Ok(()) } else { Err(none()) }
+}

@@ -1,0 +1,196 @@
+//! One inode that is open here, or whose bytes are not saved yet.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::artifact::Result;
+use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
+use crate::artifact::name::Name;
+use crate::artifact::record::{Labels, NodeKind};
+use crate::artifact::time::Timestamp;
+use crate::staging::file::{StagingFile, Stamp};
+use crate::staging::follow::Follower;
+
+use super::attr::Attr;
+
+/// The passthrough backing of a staging file: what the adapter registered with the kernel. `None` inside: refused, the
+/// daemon carries the data.
+pub struct Backing {
+    pub file: Arc<std::fs::File>,
+    pub token: OnceLock<Option<Box<dyn Any + Send + Sync>>>,
+}
+
+/// How the present opens of an inode do their I/O.
+#[derive(Clone, Default)]
+pub enum Io {
+    /// Nobody has it open.
+    #[default]
+    None,
+    /// Through the page cache and the daemon.
+    Cached,
+    /// Straight to the staging file.
+    Passthrough(Arc<Backing>),
+}
+
+/// Who made the last artifact: its next one replaces that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    Handle(u64),
+    /// A rename or link needed the inode in the catalog while handles below this number were open: what they go on to
+    /// write replaces it, what later ones write does not.
+    Birth { before: u64 },
+}
+
+impl Maker {
+    pub fn is_replaced_by(self, handle: u64) -> bool {
+        match self {
+            Maker::Handle(h) => h == handle,
+            Maker::Birth { before } => handle != 0 && handle < before,
+        }
+    }
+}
+
+/// What was committed last from the staging file.
+#[derive(Clone, Debug)]
+pub struct Saved {
+    pub stamp: Stamp,
+    pub writes: u64,
+    pub hash: BlobHash,
+    pub size: u64,
+    /// None: the bytes came with the inode, nothing was committed from here.
+    pub artifact: Option<(ArtifactId, Maker)>,
+    /// The bytes live in this staging file as far as the catalog knows.
+    pub provisional: bool,
+    /// The stamp was too young to tell a later write apart.
+    pub doubtful: bool,
+}
+
+/// The staging file of an inode and what is known of it.
+pub struct Staged {
+    pub file: StagingFile,
+    pub saved: Option<Saved>,
+    /// Somebody held it `O_RDWR`: a mapping may change it unseen.
+    pub mappable: bool,
+    pub follower: Option<Follower>,
+}
+
+/// Where a file that was never committed will be.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    pub parent: Ino,
+    pub name: Name,
+    pub cookie: u64,
+}
+
+/// Guarded by [`Live::state`].
+pub struct State {
+    pub handles: usize,
+    pub writers: usize,
+    pub io: Io,
+    pub staged: Option<Staged>,
+    /// Set until the first commit.
+    pub pending: Option<Pending>,
+    /// No name is left: nothing of it is to be saved.
+    pub orphan: bool,
+    /// Kept while the release is being worked on or a mapping lives on.
+    pub lingering: bool,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub nlink: u32,
+    /// As the catalog had it at the last open: what an unlinked file still shows.
+    pub size: u64,
+    pub atime: Timestamp,
+    /// Set by `utimens`, with the stamp's ctime then: a later write takes over again.
+    pub mtime_set: Option<(Timestamp, Timestamp)>,
+    pub ctime: Timestamp,
+    pub labels: Labels,
+    /// Its name when it was opened or renamed last: the content type is guessed from it.
+    pub name: Vec<u8>,
+}
+
+/// One inode. `save` is held by whoever saves it or changes its name.
+pub struct Live {
+    pub ino: Ino,
+    pub session: SessionId,
+    pub save: tokio::sync::Mutex<()>,
+    pub state: Mutex<State>,
+    /// Writes that went through the daemon.
+    pub writes: AtomicU64,
+}
+
+impl State {
+    pub fn idle(&self) -> bool {
+        self.handles == 0 && self.staged.is_none() && self.pending.is_none() && !self.lingering
+    }
+
+    /// mtime: what `utimens` said, unless a write came after it.
+    fn mtime(&self, stamp: &Stamp) -> Timestamp {
+        match self.mtime_set {
+            Some((set, at)) if at == stamp.ctime => set,
+            _ => stamp.mtime,
+        }
+    }
+}
+
+impl Live {
+    pub fn new(ino: Ino, session: SessionId, state: State) -> Self {
+        Self { ino, session, save: tokio::sync::Mutex::new(()), state: Mutex::new(state), writes: AtomicU64::new(0) }
+    }
+
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    pub fn is_pending(&self) -> bool {
+        self.state.lock().pending.is_some()
+    }
+
+    /// Puts size and times of the staging file over the catalog's.
+    pub fn overlay_attr(&self, attr: &mut Attr) -> Result<()> {
+        let st = self.state.lock();
+        let Some(staged) = &st.staged else { return Ok(()) };
+        let stamp = staged.file.stamp()?;
+        attr.keep = false;
+        attr.size = stamp.size;
+        attr.blocks = stamp.blocks;
+        let unchanged = staged.saved.as_ref().is_some_and(|s| s.artifact.is_none() && s.stamp == stamp);
+        if !unchanged || st.mtime_set.is_some() {
+            attr.mtime = st.mtime(&stamp);
+            attr.ctime = attr.ctime.max(stamp.ctime).max(st.ctime);
+        }
+        Ok(())
+    }
+
+    pub fn pending_attr(&self) -> Result<Attr> {
+        let st = self.state.lock();
+        let stamp = match &st.staged {
+            Some(s) => s.file.stamp()?,
+            None => Stamp { size: st.size, blocks: st.size.div_ceil(512), mtime: st.ctime, ctime: st.ctime },
+        };
+        Ok(Attr {
+            ino: self.ino,
+            kind: NodeKind::File,
+            mode: st.mode,
+            uid: st.uid,
+            gid: st.gid,
+            rdev: 0,
+            nlink: st.nlink,
+            size: stamp.size,
+            blocks: stamp.blocks,
+            atime: st.atime,
+            mtime: st.mtime(&stamp),
+            ctime: st.ctime.max(stamp.ctime),
+            keep: false,
+        })
+    }
+
+    /// The mtime that a commit records.
+    pub fn commit_mtime(&self, stamp: &Stamp) -> Timestamp {
+        self.state.lock().mtime(stamp)
+    }
+}

@@ -1,0 +1,225 @@
+//! A mounted volume: what only a mount has. Open files, staging, names that are not committed yet.
+//!
+//! # What owns what
+//! - The **catalog** owns every directory, symlink and committed file. The volume keeps no copy of it.
+//! - A [`live::Live`] stands for an inode that somebody has open here, or whose bytes are not saved yet. It owns the
+//!   inode's staging file S (one per inode, from the first writer until nobody can change it any more).
+//! - The [`overlay`] owns the names of files that were created here and never committed. A name is in the
+//!   overlay until the catalog has it: whoever looks into the overlay first and the catalog second misses no file.
+//! - A [`handles::Handles`] entry is one open file description of the kernel's.
+//!
+//! # From write to artifact
+//! FLUSH, fsync and the last RELEASE call [`save`]: under the inode's save lock, S is compared with what was saved last
+//! (size, ctime, count of writes seen), read or hashed, handed to [`Store::ingest`], and the reply goes out. Everything that
+//! can still change S meanwhile leaves a different stamp, so the next FLUSH saves again. With passthrough the daemon sees
+//! no write: the stamp alone decides, and a stamp too young to be trusted is hashed again.
+//!
+//! After the last RELEASE, S is frozen (a read lease proves that no writer and no mapping is left), then becomes the
+//! blob, a cache entry, or nothing. A mapping that outlives `close` keeps the inode live ("lingering").
+//!
+//! # I/O modes
+//! The kernel wants all opens of an inode at one time to agree: passthrough to one backing file, or none. So
+//! the first open decides: a writer on an inode that nobody has open gets passthrough to S, everyone after it too, until the last
+//! release; a reader of committed content gets the page cache (keep-cache), and a writer that comes
+//! while such a reader is there goes through the daemon.
+//!
+//! # Lock order
+//! `Live::save` (async, may be held across an upload: it is one inode's own) → `Overlay` → `Live::state` → `Handles`.
+//! The last three are short and never held across an await.
+//!
+//! # At a crash
+//! S and the journal survive; the catalog holds what was acknowledged. `engine::recover` puts the rest right.
+
+pub mod attr;
+pub mod close;
+pub mod control;
+pub mod dir;
+pub mod handles;
+pub mod hidden;
+pub mod io;
+pub mod labels;
+pub mod live;
+pub mod open;
+pub mod overlay;
+pub mod process;
+pub mod rename;
+pub mod save;
+pub mod setattr;
+pub mod tree;
+pub mod upkeep;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::artifact::ids::{Ino, SessionId};
+use crate::artifact::name::SessionName;
+use crate::artifact::record::Session;
+use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Result};
+use crate::engine::store::Store;
+use crate::staging::file::has_fine_ctime;
+use crate::staging::journal::Journal;
+
+use control::Answers;
+use handles::Handles;
+use hidden::Hidden;
+use live::Live;
+use overlay::Overlay;
+
+/// Who asks: as the kernel says it. `pid` is a thread's ID.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    pub uid: u32,
+    pub gid: u32,
+    pub pid: u32,
+}
+
+/// Numbers taken from the catalog's sequence at once: a create then needs no round trip.
+const RESERVE: u64 = 4096;
+
+/// One mounted tree.
+pub struct Volume {
+    pub store: Arc<Store>,
+    /// The directory at the mount point: a session's root or the tenant's.
+    pub root: Ino,
+    /// The session mounted as the root, if it is one.
+    pub session: Option<Session>,
+    /// The kernel and our privileges allow passthrough (set at INIT).
+    pub passthrough: std::sync::atomic::AtomicBool,
+    fine_ctime: bool,
+    /// Where staging files are made.
+    staging: std::path::PathBuf,
+    overlay: Mutex<Overlay>,
+    live: Mutex<HashMap<Ino, Arc<Live>>>,
+    handles: Handles,
+    hidden: Hidden,
+    answers: Answers,
+    journal: Arc<Journal>,
+    numbers: Mutex<(u64, u64)>,
+    staging_seq: AtomicU64,
+    /// Hash of the content that the kernel's page cache holds of an inode.
+    cached: Mutex<HashMap<Ino, crate::artifact::ids::BlobHash>>,
+    /// Inodes whose last release is still being worked on, for draining.
+    busy: tokio::sync::watch::Sender<usize>,
+    settle: tokio::sync::Notify,
+    /// Staging files that nobody can change any more and whose stamp was that of the committed bytes.
+    parted: Mutex<std::collections::HashSet<String>>,
+}
+
+impl Volume {
+    /// Opens the volume of `session`, or of the whole tenant. Makes the session when it is missing, owned by the caller of the process.
+    ///
+    /// # Errors
+    /// From the catalog and the staging directory.
+    pub async fn open(store: Arc<Store>, session: Option<&SessionName>) -> Result<Arc<Self>> {
+        let now = store.clock.now();
+        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let session = match session {
+            Some(name) => Some(store.catalog.ensure_session(store.origin, store.tenant.id, name, uid, gid, now).await?),
+            None => None,
+        };
+        let root = session.as_ref().map_or(store.tenant.root, |s| s.root);
+        let mount_dir = store.mount_dir.clone();
+        let mount_dir = mount_dir.ok_or_else(|| Error::internal("a mount needs a staging directory"))?;
+        let staging = mount_dir.staging();
+        let fine_ctime = has_fine_ctime(&staging)?;
+        let (journal, _) = Journal::open(&mount_dir.journal_path())?;
+        let first = store.catalog.reserve(RESERVE).await?;
+        Ok(Arc::new(Self {
+            hidden: Hidden::default(),
+            store,
+            root,
+            session,
+            passthrough: std::sync::atomic::AtomicBool::new(false),
+            fine_ctime,
+            staging,
+            overlay: Mutex::default(),
+            live: Mutex::default(),
+            handles: Handles::default(),
+            answers: Answers::default(),
+            journal: Arc::new(journal),
+            numbers: Mutex::new((first, first + RESERVE)),
+            staging_seq: AtomicU64::new(0),
+            cached: Mutex::default(),
+            busy: tokio::sync::watch::Sender::new(0),
+            settle: tokio::sync::Notify::new(),
+            parted: Mutex::default(),
+        }))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.store.clock.now()
+    }
+
+    /// A fresh number for an inode or a cookie.
+    async fn number(&self) -> Result<u64> {
+        loop {
+            {
+                let mut n = self.numbers.lock();
+                if n.0 < n.1 {
+                    n.0 += 1;
+                    return Ok(n.0 - 1);
+                }
+            }
+            let first = self.store.catalog.reserve(RESERVE).await?;
+            let mut n = self.numbers.lock();
+            // Another task may have refilled meanwhile: its block is still good, ours is merely unused.
+            if n.0 >= n.1 {
+                *n = (first, first + RESERVE);
+            }
+        }
+    }
+
+    fn live_of(&self, ino: Ino) -> Option<Arc<Live>> {
+        self.live.lock().get(&ino).cloned()
+    }
+
+    /// The live record of `ino`, made when there is none.
+    fn live_or_new(&self, ino: Ino, make: impl FnOnce() -> Live) -> Arc<Live> {
+        self.live.lock().entry(ino).or_insert_with(|| Arc::new(make())).clone()
+    }
+
+    /// Drops the live record when nothing needs it any more. Call with no lock held.
+    fn retire(&self, live: &Arc<Live>) {
+        let mut map = self.live.lock();
+        if live.state.lock().idle() && map.get(&live.ino).is_some_and(|l| Arc::ptr_eq(l, live)) {
+            map.remove(&live.ino);
+        }
+    }
+
+    fn staging_name(&self, ino: Ino) -> String {
+        format!("{ino}-{}", self.staging_seq.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// `Sealed` when the session is. The catalog decides in its transactions; this spares bytes that could never be kept.
+    async fn refuse_sealed(&self, session: SessionId) -> Result<()> {
+        if session == SessionId::NONE {
+            return Ok(());
+        }
+        match self.store.catalog.session_by_id(session).await? {
+            Some(s) if s.sealed.is_some() => Err(Error::sealed(s.name.as_str())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes closed here that are not in the store yet, or inodes still being saved.
+    pub fn busy(&self) -> usize {
+        *self.busy.borrow()
+    }
+
+    /// Waits until every release handed over so far has been worked on.
+    ///
+    /// # Errors
+    /// `TimedOut` after `deadline`.
+    pub async fn quiesce(&self, deadline: std::time::Duration) -> Result<()> {
+        let mut watch = self.busy.subscribe();
+        tokio::time::timeout(deadline, watch.wait_for(|n| *n == 0))
+            .await
+            .map_err(|_| Error::new(crate::artifact::Kind::TimedOut, "files are still being saved"))?
+            .map(|_| ())
+            .map_err(|_| Error::internal("the volume is gone"))
+    }
+}

@@ -1,0 +1,336 @@
+//! Opening and creating files.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use crate::artifact::ids::{BlobHash, Ino};
+use crate::artifact::name::Name;
+use crate::artifact::record::{Labels, Node, NodeKind};
+use crate::artifact::{Error, Kind, Result};
+use crate::staging::file::StagingFile;
+use crate::staging::journal::Record;
+
+use super::attr::Attr;
+use super::handles::Handle;
+use super::hidden;
+use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
+use super::overlay::Entry;
+use super::save::blocking;
+use super::tree::Found;
+use super::{Caller, Volume, process};
+
+/// How the kernel is to do the I/O of a new handle.
+pub enum How {
+    Passthrough(Arc<Backing>),
+    /// Through the page cache; `keep`: what the cache holds of it is still right.
+    Cached { keep: bool },
+    /// Every read and write comes to the daemon as it is.
+    Direct,
+}
+
+pub struct Opened {
+    pub fh: u64,
+    pub how: How,
+    /// No unsaved bytes can come of it: the kernel may leave FLUSH out.
+    pub read_only: bool,
+}
+
+/// `open(2)` flags, taken apart.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenMode {
+    pub write: bool,
+    /// Read and write: only such a descriptor can be mapped shared and writable.
+    pub read: bool,
+    pub truncate: bool,
+    pub append: bool,
+    pub exclusive: bool,
+}
+
+impl OpenMode {
+    #[must_use]
+    pub fn from_flags(flags: i32) -> Self {
+        let access = flags & libc::O_ACCMODE;
+        Self {
+            write: access != libc::O_RDONLY,
+            read: access != libc::O_WRONLY,
+            truncate: flags & libc::O_TRUNC != 0,
+            append: flags & libc::O_APPEND != 0,
+            exclusive: flags & libc::O_EXCL != 0,
+        }
+    }
+}
+
+impl Volume {
+    /// # Errors
+    /// `NotFound`, `Sealed`, `IsADirectory`, and what staging or store say.
+    pub async fn open_file(self: &Arc<Self>, ino: Ino, mode: OpenMode, caller: Caller) -> Result<Opened> {
+        if hidden::is_hidden(ino) {
+            return self.open_hidden(ino, mode, caller).await;
+        }
+        if let Some(live) = self.live_of(ino)
+            && live.is_pending()
+        {
+            return self.open_live(&live, None, mode, caller).await;
+        }
+        let node = self.store.catalog.node(ino, self.now()).await?;
+        let live = match &node {
+            Some(node) => {
+                if node.kind == NodeKind::Dir {
+                    return Err(Error::new(Kind::IsADirectory, "is a directory"));
+                }
+                if mode.write && node.sealed {
+                    self.refuse_sealed(node.session).await?;
+                }
+                self.live_or_new(ino, || Live::new(ino, node.session, state_of(node)))
+            }
+            None => self.live_of(ino).ok_or_else(|| Error::not_found("the file is gone"))?,
+        };
+        self.open_live(&live, node.as_ref(), mode, caller).await
+    }
+
+    /// # Errors
+    /// `Exists` with `O_EXCL`, `Reserved` in the tenant's root, `Sealed`, and what staging says.
+    pub async fn create(
+        self: &Arc<Self>,
+        parent: Ino,
+        name: Name,
+        mode: u32,
+        open: OpenMode,
+        caller: Caller,
+    ) -> Result<(Attr, Opened)> {
+        let session = self.may_name(parent, &name).await?;
+        if session == crate::artifact::ids::SessionId::NONE {
+            return Err(Error::new(
+                Kind::Reserved,
+                format!("'{name}' would be outside every session: make a directory (a session) and write into it"),
+            ));
+        }
+        match self.find(parent, &name).await? {
+            Some(_) if open.exclusive => return Err(Error::new(Kind::Exists, format!("{name}: exists"))),
+            Some(Found::Pending(live)) => {
+                let opened = self.open_live(&live, None, open, caller).await?;
+                return Ok((self.attr_of_pending(&live)?, opened));
+            }
+            Some(Found::Committed(node)) => {
+                let opened = self.open_file(node.ino, open, caller).await?;
+                return Ok((self.getattr(node.ino).await?, opened));
+            }
+            None => {}
+        }
+        let (mode, gid) = self.inherit(parent, NodeKind::File, mode, caller.gid).await?;
+        let ino = Ino(self.number().await?);
+        let cookie = self.number().await?;
+        let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;
+        let now = self.now();
+        let labels = process::labels_of(caller.pid, caller.uid);
+        self.journal.append(&Record::Open {
+            file: file.name.clone(),
+            ino,
+            tenant: self.store.tenant.id.0,
+            session: session.0,
+            parent,
+            name: name.as_bytes().to_vec(),
+            cookie,
+            mode,
+            uid: caller.uid,
+            gid,
+            in_catalog: false,
+            labels: Box::new(labels.clone()),
+        })?;
+        let state = State {
+            handles: 0,
+            writers: 0,
+            io: Io::None,
+            staged: Some(Staged { file, saved: None, mappable: false, follower: None }),
+            pending: Some(Pending { parent, name: name.clone(), cookie }),
+            orphan: false,
+            lingering: false,
+            mode,
+            uid: caller.uid,
+            gid,
+            nlink: 1,
+            size: 0,
+            atime: now,
+            mtime_set: None,
+            ctime: now,
+            labels,
+            name: name.as_bytes().to_vec(),
+        };
+        let live = self.live_or_new(ino, || Live::new(ino, session, state));
+        self.overlay.lock().insert(parent, name, Entry { cookie, live: live.clone() }, now);
+        let opened = self.admit(&live, open, None);
+        Ok((self.attr_of_pending(&live)?, opened))
+    }
+
+    async fn open_live(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        node: Option<&Node>,
+        mode: OpenMode,
+        caller: Caller,
+    ) -> Result<Opened> {
+        let content = node.and_then(|n| n.content).map(|(_, hash)| hash);
+        if mode.write {
+            // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
+            let _saving = live.save.lock().await;
+            if live.state.lock().staged.is_none() {
+                self.stage(live, node, mode.truncate, caller).await?;
+            } else if mode.truncate {
+                self.truncate_staged(live, 0)?;
+            }
+            self.preserve(live).await?;
+            return Ok(self.admit(live, mode, content));
+        }
+        if live.state.lock().staged.is_none() && node.is_none() {
+            return Err(Error::not_found("the file is gone"));
+        }
+        let opened = self.admit(live, mode, content);
+        if let Some(node) = node {
+            // Found now, so that a missing or unreadable blob fails the open, not the tenth read.
+            if let Err(e) = self.attach_reader(opened.fh, node).await {
+                self.dismiss(opened.fh);
+                return Err(e);
+            }
+        }
+        Ok(opened)
+    }
+
+    /// Gives the inode a staging file with its present content (none with `O_TRUNC`). Holds the save lock.
+    async fn stage(self: &Arc<Self>, live: &Arc<Live>, node: Option<&Node>, truncate: bool, caller: Caller) -> Result<()> {
+        let node = node.ok_or_else(|| Error::not_found("the file is gone"))?;
+        let (parent, name) = match self.store.catalog.place(live.ino).await? {
+            Some(place) => place,
+            None => return Err(Error::not_found("the file is gone")),
+        };
+        let file = StagingFile::create(&self.staging, &self.staging_name(live.ino))?;
+        let labels = process::labels_of(caller.pid, caller.uid);
+        self.journal.append(&Record::Open {
+            file: file.name.clone(),
+            ino: live.ino,
+            tenant: self.store.tenant.id.0,
+            session: live.session.0,
+            parent,
+            name: name.as_bytes().to_vec(),
+            cookie: 0,
+            mode: node.mode,
+            uid: node.uid,
+            gid: node.gid,
+            in_catalog: true,
+            labels: Box::new(labels.clone()),
+        })?;
+        let mut saved = None;
+        if !truncate && let Some((_, hash)) = node.content {
+            self.fill(&file, node).await?;
+            let stamp = file.stamp()?;
+            saved = Some(Saved {
+                stamp,
+                writes: live.writes(),
+                hash,
+                size: node.size,
+                artifact: None,
+                provisional: false,
+                doubtful: self.doubtful(&stamp),
+            });
+        }
+        let mut st = live.state.lock();
+        st.labels = Labels { explicit: crate::artifact::metadata::Metadata::default(), ..labels };
+        st.name = name.as_bytes().to_vec();
+        st.staged = Some(Staged { file, saved, mappable: false, follower: None });
+        Ok(())
+    }
+
+    async fn fill(&self, file: &StagingFile, node: &Node) -> Result<()> {
+        let reader = self.reader_of(node).await?;
+        if node.size <= 64 << 10 {
+            let len = usize::try_from(node.size).unwrap_or(usize::MAX);
+            let bytes = reader.0.read_at(0, len).await?;
+            return super::io::write_all_at(file, 0, &bytes);
+        }
+        let (source, path) = reader.0.as_file().await?;
+        let (file, size) = (file.clone(), node.size);
+        blocking(move || file.fill_from(&source, &path, size)).await
+    }
+
+    /// Counts a new handle in and chooses how it does its I/O.
+    fn admit(&self, live: &Arc<Live>, mode: OpenMode, content: Option<BlobHash>) -> Opened {
+        let how = {
+            let mut st = live.state.lock();
+            st.handles += 1;
+            st.writers += usize::from(mode.write);
+            if mode.write && mode.read && let Some(staged) = st.staged.as_mut() {
+                staged.mappable = true;
+            }
+            if matches!(st.io, Io::None) {
+                st.io = match &st.staged {
+                    Some(staged) if self.passthrough.load(Ordering::Relaxed) => {
+                        Io::Passthrough(Arc::new(Backing { file: staged.file.file.clone(), token: OnceLock::new() }))
+                    }
+                    _ => Io::Cached,
+                };
+            }
+            match &st.io {
+                Io::Passthrough(backing) => How::Passthrough(backing.clone()),
+                _ => How::Cached { keep: self.cache_is_right(live.ino, st.handles, content) },
+            }
+        };
+        let fh = self.handles.add(Handle::File {
+            live: live.clone(),
+            write: mode.write,
+            mappable: mode.write && mode.read,
+            append: mode.append,
+            reader: Mutex::new(None),
+        });
+        Opened { fh, how, read_only: !mode.write }
+    }
+
+    /// May the kernel keep the pages it has? Only when others have the inode open through them, or when they are
+    /// of the very content that is about to be read.
+    fn cache_is_right(&self, ino: Ino, handles: usize, content: Option<BlobHash>) -> bool {
+        handles > 1 || content.is_some_and(|hash| self.cached.lock().get(&ino) == Some(&hash))
+    }
+
+    async fn attach_reader(&self, fh: u64, node: &Node) -> Result<()> {
+        let Some((_, hash)) = node.content else { return Ok(()) };
+        let reader = self.reader_of(node).await?;
+        if let Handle::File { reader: slot, .. } = &*self.handles.get(fh)? {
+            *slot.lock() = Some(reader);
+        }
+        let mut cached = self.cached.lock();
+        // Bounded: forgetting an entry only costs a refill of the page cache.
+        if cached.len() > 65_536 {
+            cached.clear();
+        }
+        cached.insert(node.ino, hash);
+        Ok(())
+    }
+
+    /// The content of `node` changed: what the page cache holds of it is not to be kept at the next open.
+    pub(super) fn forget_cached(&self, ino: Ino) {
+        self.cached.lock().remove(&ino);
+    }
+}
+
+fn state_of(node: &Node) -> State {
+    State {
+        handles: 0,
+        writers: 0,
+        io: Io::None,
+        staged: None,
+        pending: None,
+        orphan: false,
+        lingering: false,
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
+        nlink: node.nlink,
+        size: node.size,
+        atime: node.atime,
+        mtime_set: None,
+        ctime: node.ctime,
+        labels: Labels::default(),
+        name: Vec::new(),
+    }
+}

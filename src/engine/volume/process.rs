@@ -1,0 +1,98 @@
+//! What `/proc` tells of a process: whose environment labels its files, and who may see which answer.
+
+use std::fs;
+
+use crate::artifact::metadata::{Metadata, Provenance};
+use crate::artifact::record::Labels;
+
+/// Numbers of one process. The kernel names a thread in its requests; answers belong to processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub tgid: u32,
+    pub ppid: u32,
+    pub pgid: u32,
+}
+
+/// Looks `tid` up. None when it is gone or hidden (another PID namespace shows as 0).
+pub fn process(tid: u32) -> Option<Process> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u32>().ok());
+    let stat = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    // The command may hold blanks and parentheses: fields start after the last one (proc(5)).
+    let pgid = stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()?;
+    Some(Process { tgid: field("Tgid:")?, ppid: field("PPid:")?, pgid })
+}
+
+/// Labels from the environment of the writer `tid`, and its provenance. What cannot be read (a process that is gone, another
+/// user's) is left out; what is out of limits is left out too: a label never makes a write fail.
+pub fn labels_of(tid: u32, uid: u32) -> Labels {
+    let mut labels = Labels {
+        provenance: Provenance {
+            executable: fs::read_link(format!("/proc/{tid}/exe")).ok().map(|p| p.to_string_lossy().into_owned()),
+            pid: Some(tid),
+            uid: Some(uid),
+            door: String::from("mount"),
+        },
+        ..Labels::default()
+    };
+    if let Ok(env) = fs::read(format!("/proc/{tid}/environ")) {
+        read_environment(&env, &mut labels);
+    }
+    labels
+}
+
+/// `NUL`-separated `KEY=value` pairs as in proc(5).
+fn read_environment(env: &[u8], labels: &mut Labels) {
+    let mut meta = Metadata::default();
+    let mut fallback_agent = None;
+    let mut fallback_ttl = None;
+    let valid_ttl = |v: &str| v.parse::<crate::artifact::time::Ttl>().is_ok().then(|| v.to_owned());
+    for pair in env.split(|&b| b == 0) {
+        let Ok(pair) = std::str::from_utf8(pair) else { continue };
+        let Some((key, value)) = pair.split_once('=') else { continue };
+        match key {
+            "OUTPUTFS_AGENT_ID" if !value.is_empty() => labels.env_agent_id = Some(value.to_owned()),
+            "ARTIFACTA_AGENT_ID" if !value.is_empty() => fallback_agent = Some(value.to_owned()),
+            "OUTPUTFS_TTL" => labels.env_ttl = valid_ttl(value),
+            "ARTIFACTA_TTL" => fallback_ttl = valid_ttl(value),
+            "OUTPUTFS_IDEMPOTENCY_KEY" if !value.is_empty() => labels.idempotency_key = Some(value.to_owned()),
+            _ => {
+                if let Some(key) = key.strip_prefix("OUTPUTFS_META_")
+                    && let Err(e) = meta.set(&key.to_ascii_lowercase(), value.as_bytes())
+                {
+                    tracing::debug!(key, error = %e, "metadata from the environment left out");
+                }
+            }
+        }
+    }
+    labels.environment = meta;
+    labels.env_agent_id = labels.env_agent_id.take().or(fallback_agent);
+    labels.env_ttl = labels.env_ttl.take().or(fallback_ttl);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_labels_a_file() {
+        let mut labels = Labels::default();
+        read_environment(
+            b"PATH=/bin\0OUTPUTFS_META_STAGE=final\0OUTPUTFS_META_1=bad\0ARTIFACTA_AGENT_ID=old\0OUTPUTFS_AGENT_ID=a1\0OUTPUTFS_TTL=x\0ARTIFACTA_TTL=7d\0",
+            &mut labels,
+        );
+        assert_eq!(labels.environment.get("stage"), Some("final"));
+        assert_eq!(labels.environment.0.len(), 1);
+        assert_eq!(labels.env_agent_id.as_deref(), Some("a1"));
+        assert_eq!(labels.env_ttl.as_deref(), Some("7d"));
+    }
+
+    #[test]
+    fn a_thread_belongs_to_its_process() {
+        let me = std::process::id();
+        let tid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        let p = process(tid).unwrap();
+        assert_eq!(p.tgid, me);
+        assert!(p.ppid > 0 && p.pgid > 0);
+    }
+}

@@ -1,0 +1,105 @@
+//! `rename(2)`: the name moves, the inode and the artifact's ID stay, nothing is uploaded.
+
+use std::sync::Arc;
+
+use crate::artifact::ids::Ino;
+use crate::artifact::name::Name;
+use crate::artifact::record::NodeKind;
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::RenameMode;
+use crate::staging::journal::Record;
+
+use super::Volume;
+use super::live::Pending;
+use super::overlay::Entry;
+use super::save::Why;
+use super::tree::Found;
+
+impl Volume {
+    /// # Errors
+    /// As rename(2): `CrossSession` between sessions, `Exists` with [`RenameMode::NoReplace`], …
+    pub async fn rename(
+        self: &Arc<Self>,
+        from: (Ino, &Name),
+        to: (Ino, &Name),
+        mode: RenameMode,
+    ) -> Result<()> {
+        let from_session = self.may_name(from.0, from.1).await?;
+        let to_session = self.may_name(to.0, to.1).await?;
+        if from_session != to_session {
+            return Err(Error::new(Kind::CrossSession, "sessions are separate: copy instead of moving"));
+        }
+        if from == to {
+            return Ok(());
+        }
+        let source = self.find(from.0, from.1).await?.ok_or_else(|| Error::not_found(format!("{}: no such file", from.1)))?;
+        let target = self.find(to.0, to.1).await?;
+        if mode == RenameMode::NoReplace && target.is_some() {
+            return Err(Error::new(Kind::Exists, format!("{}: exists", to.1)));
+        }
+        if let Found::Pending(live) = &source
+            && mode != RenameMode::Exchange
+            && matches!(target, None | Some(Found::Pending(_)))
+            && self.rename_pending(live, from, to).await?
+        {
+            return Ok(());
+        }
+        // Whatever else involves an uncommitted file: it is committed as it is now, then the catalog moves names
+        // atomically, as a reader on any machine sees them.
+        for found in [Some(source), target].into_iter().flatten() {
+            if let Found::Pending(live) = found {
+                self.save(&live, Why::Birth).await?;
+            } else if let Found::Committed(node) = &found
+                && node.kind == NodeKind::Dir
+                && node.ino != self.root
+                && !self.overlay.lock().is_empty(node.ino)
+                && mode == RenameMode::Replace
+                && self.is_target(node.ino, to).await?
+            {
+                return Err(Error::new(Kind::NotEmpty, format!("{}: the directory is not empty", to.1)));
+            }
+        }
+        let cookies = (self.number().await?, self.number().await?);
+        let removed = self.store.catalog.rename(self.store.origin, from, to, mode, cookies, self.now()).await?;
+        if let Some(removed) = removed {
+            self.after_removal(&removed);
+        }
+        let mut overlay = self.overlay.lock();
+        overlay.untouch(from.0);
+        overlay.untouch(to.0);
+        Ok(())
+    }
+
+    async fn is_target(&self, ino: Ino, to: (Ino, &Name)) -> Result<bool> {
+        Ok(matches!(self.find(to.0, to.1).await?, Some(Found::Committed(n)) if n.ino == ino))
+    }
+
+    /// Moves a name that only this mount knows. `false`: it has been committed meanwhile.
+    async fn rename_pending(&self, live: &Arc<super::live::Live>, from: (Ino, &Name), to: (Ino, &Name)) -> Result<bool> {
+        let cookie = self.number().await?;
+        let _saving = live.save.lock().await;
+        let now = self.now();
+        let replaced = {
+            let mut overlay = self.overlay.lock();
+            if overlay.remove(from.0, from.1, live.ino).is_none() {
+                return Ok(false);
+            }
+            overlay.touch(from.0, now);
+            overlay.insert(to.0, to.1.clone(), Entry { cookie, live: live.clone() }, now)
+        };
+        let file = {
+            let mut st = live.state.lock();
+            st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie });
+            st.name = to.1.as_bytes().to_vec();
+            st.ctime = now;
+            st.staged.as_ref().map(|s| s.file.name.clone())
+        };
+        if let Some(file) = file {
+            self.journal.append(&Record::Place { file, parent: to.0, name: to.1.as_bytes().to_vec(), cookie })?;
+        }
+        if let Some(replaced) = replaced {
+            self.orphan(&replaced.live);
+        }
+        Ok(true)
+    }
+}

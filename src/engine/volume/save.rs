@@ -1,0 +1,349 @@
+//! Saving: from the staging file to an artifact. See the module's doc for when.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::artifact::ids::ArtifactId;
+use crate::artifact::record::Labels;
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::{Birth, Outcome};
+use crate::engine::ingest::{CommitMeta, Ingested, Source};
+use crate::staging::file::{StagingFile, Stamp};
+use crate::staging::hash::{Digest, hash_bytes, hash_file};
+use crate::staging::journal::Record;
+
+use super::Volume;
+use super::live::{Live, Maker, Saved};
+
+/// Who asks for the save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// `close()` of handle `.0`: an empty file may leave its record to the next close or the release.
+    Flush(u64),
+    /// `fsync()` of handle `.0`: everything, and in the store.
+    Fsync(u64),
+    /// The last release of all: everything, empty or not.
+    Release(u64),
+    /// The inode needs a place in the catalog now (a link, a rename over a committed file, `setxattr`).
+    Birth,
+    /// A mapping that outlived `close` is gone: hash whatever the stamp says.
+    Linger,
+}
+
+impl Why {
+    fn handle(self) -> u64 {
+        match self {
+            Why::Flush(h) | Why::Fsync(h) | Why::Release(h) => h,
+            Why::Birth | Why::Linger => 0,
+        }
+    }
+}
+
+/// Up to this size the bytes are read once into memory, and what was hashed is what is sent, without doubt.
+const IN_MEMORY: u64 = 8 << 20;
+/// Up to this size reading and hashing take tens of microseconds: done where we are.
+const AT_ONCE: u64 = 128 << 10;
+/// How often a snapshot that changed under the hash is taken again before it is copied.
+const TRIES: u32 = 3;
+/// A stamp this young proves nothing on file systems with coarse timestamps: one jiffy at HZ=100.
+const COARSE: Duration = Duration::from_millis(10);
+
+struct Snapshot {
+    stamp: Stamp,
+    writes: u64,
+    digest: Digest,
+    bytes: Option<Bytes>,
+    hashing: Duration,
+    /// A private copy, taken because another writer was at work.
+    copy: Option<StagingFile>,
+}
+
+impl Volume {
+    /// Saves what is unsaved. Returns when it is an artifact as `--durability` defines it.
+    ///
+    /// # Errors
+    /// What [`crate::engine::store::Store::ingest`] says. After `StoreUnavailable` the bytes stay in staging, journaled, and
+    /// are retried in the background.
+    pub async fn save(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
+        let _saving = live.save.lock().await;
+        for attempt in 1.. {
+            let Some((file, stamp)) = self.unsaved(live, why)? else { break };
+            let snapshot = self.snapshot(live, file, stamp).await?;
+            if self.already_saved(live, &snapshot) {
+                break;
+            }
+            let meta = self.commit_meta(live, &snapshot, why);
+            let source = self.source(live, &snapshot)?;
+            let birth = meta.birth.clone();
+            match self.store.ingest(source, meta).await {
+                Ok(done) => return self.saved(live, &snapshot, birth.as_ref(), &done, why),
+                // Written to between the hash and the upload: what was promised was not sent. Look again.
+                Err(e) if e.kind == Kind::Corrupt && attempt < TRIES => {}
+                Err(e) => {
+                    self.failed(live, &snapshot, &e);
+                    return Err(e);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The staging file and its stamp when it holds something that was not committed.
+    fn unsaved(&self, live: &Live, why: Why) -> Result<Option<(StagingFile, Stamp)>> {
+        let st = live.state.lock();
+        if st.orphan {
+            return Ok(None);
+        }
+        let Some(staged) = &st.staged else { return Ok(None) };
+        let stamp = staged.file.stamp()?;
+        if let Some(saved) = &staged.saved {
+            let unchanged = saved.stamp == stamp && saved.writes == live.writes() && !saved.doubtful;
+            if unchanged && why != Why::Linger {
+                return Ok(None);
+            }
+        }
+        // Nothing to store yet: `echo hi > f` closes a duplicate before the first byte is written.
+        if stamp.size == 0 && matches!(why, Why::Flush(_)) {
+            return Ok(None);
+        }
+        Ok(Some((staged.file.clone(), stamp)))
+    }
+
+    /// Reads or hashes the bytes so that what is committed is one consistent state of the file.
+    async fn snapshot(&self, live: &Arc<Live>, file: StagingFile, mut stamp: Stamp) -> Result<Snapshot> {
+        let begun = std::time::Instant::now();
+        for attempt in 1.. {
+            let writes = live.writes();
+            if stamp.size <= IN_MEMORY {
+                let (bytes, digest) = if stamp.size <= AT_ONCE {
+                    read_and_hash(&file, stamp.size)?
+                } else {
+                    let f = file.clone();
+                    blocking(move || read_and_hash(&f, stamp.size)).await?
+                };
+                let after = file.stamp()?;
+                let stable = after == stamp && bytes.len() as u64 == stamp.size && writes == live.writes();
+                if stable || attempt >= TRIES {
+                    // In memory it is a copy already: what a reader would have got from one read of the file.
+                    return Ok(Snapshot { stamp, writes, digest, bytes: Some(bytes), hashing: begun.elapsed(), copy: None });
+                }
+                stamp = after;
+                continue;
+            }
+            let others = live.state.lock().writers > 1;
+            if others || attempt >= TRIES {
+                return self.snapshot_by_copy(live, &file).await;
+            }
+            let follower = live.state.lock().staged.as_mut().and_then(|s| s.follower.take());
+            let f = file.clone();
+            let digest = blocking(move || match follower {
+                Some(mut follower) => follower.finish(&f.file, &f.path, stamp.size),
+                None => hash_file(&f.file, &f.path, stamp.size),
+            })
+            .await;
+            let after = file.stamp()?;
+            match digest {
+                Ok(digest) if after == stamp && writes == live.writes() => {
+                    return Ok(Snapshot { stamp, writes, digest, bytes: None, hashing: begun.elapsed(), copy: None });
+                }
+                // It shrank or changed while we read: look again.
+                Ok(_) => {}
+                Err(e) if e.kind == Kind::Corrupt => {}
+                Err(e) => return Err(e),
+            }
+            stamp = after;
+        }
+        Err(Error::internal("unreachable: the loop above returns"))
+    }
+
+    /// Another descriptor may write while this one closes: commit a private copy, so that an earlier version's bytes survive.
+    async fn snapshot_by_copy(&self, live: &Arc<Live>, file: &StagingFile) -> Result<Snapshot> {
+        let name = self.staging_name(live.ino);
+        let dir = self.staging.clone();
+        let source = file.clone();
+        let writes = live.writes();
+        let begun = std::time::Instant::now();
+        let (stamp, digest, copy) = blocking(move || {
+            let copy = StagingFile::create(&dir, &name)?;
+            let stamp = source.stamp()?;
+            copy.fill_from(&source.file, &source.path, stamp.size)?;
+            let digest = hash_file(&copy.file, &copy.path, copy.stamp()?.size)?;
+            Ok((stamp, digest, copy))
+        })
+        .await?;
+        Ok(Snapshot { stamp, writes, digest, bytes: None, hashing: begun.elapsed(), copy: Some(copy) })
+    }
+
+    /// Same bytes as committed last from here: remember the new stamp, commit nothing.
+    fn already_saved(&self, live: &Live, snapshot: &Snapshot) -> bool {
+        let doubtful = self.doubtful(&snapshot.stamp);
+        let mut st = live.state.lock();
+        if st.pending.is_some() || st.mtime_set.is_some() {
+            return false;
+        }
+        let Some(saved) = st.staged.as_mut().and_then(|s| s.saved.as_mut()) else { return false };
+        let same = saved.hash == snapshot.digest.hash && saved.size == snapshot.digest.size;
+        // Written again with the same bytes: still the catalog's business when the stamp moved (mtime).
+        if same && (saved.stamp == snapshot.stamp) {
+            saved.doubtful = doubtful;
+            saved.writes = snapshot.writes;
+            return true;
+        }
+        false
+    }
+
+    pub(super) fn doubtful(&self, stamp: &Stamp) -> bool {
+        let age = self.now().0.saturating_sub(stamp.ctime.0);
+        !self.fine_ctime && age < i64::try_from(COARSE.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    fn commit_meta(&self, live: &Live, snapshot: &Snapshot, why: Why) -> CommitMeta {
+        let mtime = live.commit_mtime(&snapshot.stamp);
+        let st = live.state.lock();
+        let birth = st.pending.as_ref().map(|p| Birth {
+            parent: p.parent,
+            name: p.name.clone(),
+            cookie: p.cookie,
+            mode: st.mode,
+            uid: st.uid,
+            gid: st.gid,
+        });
+        let previous = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
+        let collapse = match previous {
+            // A handle's own earlier version is replaced; what the last writer left is replaced by what its mapping added.
+            Some((id, maker)) if maker.is_replaced_by(why.handle()) || why == Why::Linger => Some(id),
+            _ => None,
+        };
+        CommitMeta {
+            session: live.session,
+            ino: live.ino,
+            birth,
+            collapse,
+            id: self.store.new_artifact_id(),
+            name: st.name.clone(),
+            labels: st.labels.clone(),
+            mtime,
+            hashing: snapshot.hashing,
+        }
+    }
+
+    fn source(&self, live: &Live, snapshot: &Snapshot) -> Result<Source> {
+        if let Some(bytes) = &snapshot.bytes
+            && (snapshot.digest.size <= self.store.options.inline_max || !self.store.stores_at_home())
+        {
+            return Ok(Source::Bytes(bytes.clone(), snapshot.digest.clone()));
+        }
+        let staged = || live.state.lock().staged.as_ref().map(|s| s.file.clone());
+        let staging = snapshot.copy.clone().or_else(staged);
+        let staging = staging.ok_or_else(|| Error::internal("a file being saved lost its staging file"))?;
+        Ok(Source::File { staging, digest: snapshot.digest.clone() })
+    }
+
+    fn saved(
+        &self,
+        live: &Arc<Live>,
+        snapshot: &Snapshot,
+        birth: Option<&Birth>,
+        done: &Ingested,
+        why: Why,
+    ) -> Result<()> {
+        let doubtful = self.doubtful(&snapshot.stamp);
+        let maker = match why.handle() {
+            0 => Maker::Birth { before: self.handles.next() },
+            handle => Maker::Handle(handle),
+        };
+        let (file, old) = {
+            let mut st = live.state.lock();
+            st.pending = None;
+            st.lingering = false;
+            // Environment and explicit labels are the catalog's from here on.
+            st.labels.explicit = crate::artifact::metadata::Metadata::default();
+            let provisional = snapshot.copy.is_none() && done.holds_staging;
+            let Some(staged) = st.staged.as_mut() else { return Ok(()) };
+            let old = staged.saved.replace(Saved {
+                stamp: snapshot.stamp,
+                writes: snapshot.writes,
+                hash: snapshot.digest.hash,
+                size: snapshot.digest.size,
+                artifact: Some((done.committed.artifact.id, maker)),
+                provisional,
+                doubtful,
+            });
+            (staged.file.name.clone(), old)
+        };
+        self.forget_cached(live.ino);
+        if let Some(birth) = birth {
+            let mut overlay = self.overlay.lock();
+            overlay.remove(birth.parent, &birth.name, live.ino);
+            overlay.untouch(birth.parent);
+        }
+        self.journal.append(&Record::Committed {
+            file,
+            size: snapshot.digest.size,
+            hash: snapshot.digest.hash,
+        })?;
+        if old.is_some_and(|o| o.provisional && o.hash != snapshot.digest.hash) || snapshot.copy.is_some() {
+            self.settle.notify_one();
+        }
+        if done.committed.outcome == Outcome::Idempotent && done.committed.ino != live.ino {
+            tracing::info!(artifact = %done.committed.artifact.id, "an idempotency key made this file a link to an earlier one");
+        }
+        Ok(())
+    }
+
+    /// `close` could not store the bytes: they stay, and the record says what to do with them.
+    fn failed(&self, live: &Arc<Live>, snapshot: &Snapshot, error: &Error) {
+        tracing::warn!(ino = %live.ino, bytes = snapshot.digest.size, error = %error, "file could not be saved");
+        if super::close::final_refusal(error.kind) {
+            return;
+        }
+        let (name, labels) = {
+            let mut st = live.state.lock();
+            st.lingering = true;
+            (st.staged.as_ref().map(|s| s.file.name.clone()), st.labels.clone())
+        };
+        let Some(file) = name else { return };
+        let record = Record::Retry {
+            file,
+            size: snapshot.digest.size,
+            hash: snapshot.digest.hash,
+            labels: Box::new(labels),
+        };
+        if let Err(e) = self.journal.append_durable(&record) {
+            // The bytes are in the staging file all the same; only the order of recovery is lost.
+            tracing::error!(ino = %live.ino, error = %e, "the journal could not be written");
+        }
+    }
+
+    /// A label set for the first commit of a file that has none yet.
+    pub(super) fn labels_mut(live: &Live, change: impl FnOnce(&mut Labels) -> Result<()>) -> Result<()> {
+        change(&mut live.state.lock().labels)
+    }
+
+    /// ID of what was committed last from here, if anything.
+    pub(super) fn last_artifact(live: &Live) -> Option<ArtifactId> {
+        live.state.lock().staged.as_ref()?.saved.as_ref()?.artifact.map(|(id, _)| id)
+    }
+
+    /// Counts a write through the daemon. Called before the bytes land, so that a save in between is repeated.
+    pub(super) fn count_write(live: &Live) {
+        live.writes.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+fn read_and_hash(file: &StagingFile, size: u64) -> Result<(Bytes, Digest)> {
+    let len = usize::try_from(size).map_err(|_| Error::new(Kind::FileTooLarge, "the file does not fit into memory"))?;
+    let bytes = Bytes::from(file.read_at(0, len)?);
+    let digest = hash_bytes(&bytes);
+    Ok((bytes, digest))
+}
+
+/// Runs what waits for the disk on the bounded blocking pool.
+pub(super) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(f)
+        .await
+        .map_err(|e| Error::internal(format!("a worker ended unexpectedly: {e}")))?
+}

@@ -1,0 +1,249 @@
+//! Names: looking up, making and removing them.
+
+use std::sync::Arc;
+
+use crate::artifact::ids::{Ino, SessionId};
+use crate::artifact::name::Name;
+use crate::artifact::record::{Node, NodeKind};
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::{NewNode, Removed};
+
+use super::attr::Attr;
+use super::hidden;
+use super::live::Live;
+use super::{Caller, Volume};
+
+/// What stands under a name.
+pub(super) enum Found {
+    Pending(Arc<Live>),
+    Committed(Node),
+}
+
+impl Volume {
+    pub(super) async fn find(&self, parent: Ino, name: &Name) -> Result<Option<Found>> {
+        if let Some(entry) = self.overlay.lock().get(parent, name) {
+            return Ok(Some(Found::Pending(entry.live.clone())));
+        }
+        Ok(self.store.catalog.lookup(parent, name, self.now()).await?.map(Found::Committed))
+    }
+
+    /// # Errors
+    /// `NotFound`, and what the catalog says.
+    pub async fn lookup(&self, parent: Ino, name: &Name) -> Result<Attr> {
+        if hidden::is_hidden(parent) || name.is_reserved() {
+            if let Some(attr) = self.lookup_hidden(parent, name).await? {
+                return Ok(attr);
+            }
+            if hidden::is_hidden(parent) {
+                return Err(Error::not_found("no such entry"));
+            }
+        }
+        match self.find(parent, name).await? {
+            Some(Found::Pending(live)) => self.attr_of_pending(&live),
+            Some(Found::Committed(node)) => self.attr_of(&node),
+            None => Err(Error::not_found(format!("{name}: no such file"))),
+        }
+    }
+
+    /// # Errors
+    /// `NotFound` when the inode is gone.
+    pub async fn getattr(&self, ino: Ino) -> Result<Attr> {
+        if hidden::is_hidden(ino) {
+            return self.hidden_attr(ino).await;
+        }
+        if let Some(live) = self.live_of(ino)
+            && live.is_pending()
+        {
+            return self.attr_of_pending(&live);
+        }
+        match self.store.catalog.node(ino, self.now()).await? {
+            Some(node) => self.attr_of(&node),
+            None => match self.live_of(ino) {
+                // Unlinked but open: it lives on here alone.
+                Some(live) => {
+                    let mut attr = self.attr_of_pending(&live)?;
+                    attr.nlink = 0;
+                    Ok(attr)
+                }
+                None => Err(Error::not_found("the file is gone")),
+            },
+        }
+    }
+
+    /// # Errors
+    /// `NotFound`, or `Invalid` when it is no symlink.
+    pub async fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
+        if hidden::is_hidden(ino) {
+            return self.hidden_target(ino).await;
+        }
+        let node = self.store.catalog.node(ino, self.now()).await?.ok_or_else(|| Error::not_found("no such file"))?;
+        node.target.ok_or_else(|| Error::invalid("not a symbolic link"))
+    }
+
+    /// The session that `dir` belongs to; [`SessionId::NONE`] for the tenant's root. Refuses what nobody may name.
+    pub(super) async fn may_name(&self, parent: Ino, name: &Name) -> Result<SessionId> {
+        if hidden::is_hidden(parent) {
+            return Err(Error::new(Kind::Reserved, "outputfs keeps this directory for itself"));
+        }
+        let node = self
+            .store
+            .catalog
+            .node(parent, self.now())
+            .await?
+            .ok_or_else(|| Error::not_found("the directory is gone"))?;
+        if node.kind != NodeKind::Dir {
+            return Err(Error::new(Kind::NotADirectory, "not a directory"));
+        }
+        if node.sealed {
+            self.refuse_sealed(node.session).await?;
+        }
+        if name.is_reserved() && self.is_top(parent, node.session).await? {
+            return Err(Error::new(Kind::Reserved, format!("'{name}' is a name that outputfs keeps for itself")));
+        }
+        Ok(node.session)
+    }
+
+    /// True for the tenant's root and for a session's.
+    pub(super) async fn is_top(&self, dir: Ino, session: SessionId) -> Result<bool> {
+        if session == SessionId::NONE {
+            return Ok(true);
+        }
+        Ok(self.store.catalog.session_by_id(session).await?.is_some_and(|s| s.root == dir))
+    }
+
+    /// Makes a directory, symlink, fifo, socket or device. A directory in the tenant's root is a new session.
+    ///
+    /// # Errors
+    /// `Exists`, `Reserved`, `Sealed`, `Invalid` for a bad session name.
+    pub async fn make(
+        &self,
+        parent: Ino,
+        name: Name,
+        kind: NodeKind,
+        mode: u32,
+        rdev: u32,
+        target: Option<Vec<u8>>,
+        caller: Caller,
+    ) -> Result<Attr> {
+        self.may_name(parent, &name).await?;
+        if self.overlay.lock().get(parent, &name).is_some() {
+            return Err(Error::new(Kind::Exists, format!("{name}: exists")));
+        }
+        let (mode, gid) = self.inherit(parent, kind, mode, caller.gid).await?;
+        let node = NewNode {
+            ino: Ino(self.number().await?),
+            cookie: self.number().await?,
+            parent,
+            name,
+            kind,
+            mode,
+            uid: caller.uid,
+            gid,
+            rdev,
+            target,
+            now: self.now(),
+        };
+        let node = self.store.catalog.make(self.store.origin, node).await?;
+        self.overlay.lock().untouch(parent);
+        self.attr_of(&node)
+    }
+
+    /// A setgid directory hands its group down, and to directories the bit as well (inode(7)).
+    pub(super) async fn inherit(&self, parent: Ino, kind: NodeKind, mode: u32, gid: u32) -> Result<(u32, u32)> {
+        let dir = self.store.catalog.node(parent, self.now()).await?;
+        Ok(match dir {
+            Some(d) if d.mode & 0o2000 != 0 => {
+                (if kind == NodeKind::Dir { mode | 0o2000 } else { mode }, d.gid)
+            }
+            _ => (mode, gid),
+        })
+    }
+
+    /// Removes the name of a file, symlink or special file.
+    ///
+    /// # Errors
+    /// `NotFound`, `IsADirectory`, `Sealed`.
+    pub async fn unlink(&self, parent: Ino, name: &Name) -> Result<()> {
+        self.may_name(parent, name).await?;
+        loop {
+            let pending = self.overlay.lock().get(parent, name).map(|e| e.live.clone());
+            let Some(live) = pending else { break };
+            // A release may be committing this very name: wait for it, then look again.
+            let _saving = live.save.lock().await;
+            let mut overlay = self.overlay.lock();
+            if overlay.remove(parent, name, live.ino).is_some() {
+                overlay.touch(parent, self.now());
+                drop(overlay);
+                self.orphan(&live);
+                return Ok(());
+            }
+        }
+        let removed = self.store.catalog.unlink(self.store.origin, parent, name, self.now()).await?;
+        self.after_removal(&removed);
+        self.overlay.lock().untouch(parent);
+        Ok(())
+    }
+
+    /// # Errors
+    /// `NotEmpty`, `NotADirectory`, `NotFound`, `Sealed`.
+    pub async fn rmdir(&self, parent: Ino, name: &Name) -> Result<()> {
+        self.may_name(parent, name).await?;
+        match self.find(parent, name).await? {
+            Some(Found::Committed(node)) if !self.overlay.lock().is_empty(node.ino) => {
+                return Err(Error::new(Kind::NotEmpty, format!("{name}: the directory is not empty")));
+            }
+            Some(Found::Pending(_)) => return Err(Error::new(Kind::NotADirectory, format!("{name}: not a directory"))),
+            _ => {}
+        }
+        self.store.catalog.rmdir(self.store.origin, parent, name, self.now()).await?;
+        self.overlay.lock().untouch(parent);
+        Ok(())
+    }
+
+    /// A further name for a file or symlink. A file that was never committed is committed first: only then it has an
+    /// inode that two names can share.
+    ///
+    /// # Errors
+    /// `Exists`, `CrossSession`, `Sealed`.
+    pub async fn link(self: &Arc<Self>, ino: Ino, parent: Ino, name: Name) -> Result<Attr> {
+        self.may_name(parent, &name).await?;
+        if self.overlay.lock().get(parent, &name).is_some() {
+            return Err(Error::new(Kind::Exists, format!("{name}: exists")));
+        }
+        if hidden::is_hidden(ino) {
+            return Err(Error::new(Kind::CrossSession, "what outputfs shows there cannot be linked: copy it"));
+        }
+        self.settle_birth(ino).await?;
+        let cookie = self.number().await?;
+        let node = self.store.catalog.link(self.store.origin, ino, parent, name, cookie, self.now()).await?;
+        self.attr_of(&node)
+    }
+
+    /// Commits a file that the catalog does not know yet, empty or not.
+    pub(super) async fn settle_birth(self: &Arc<Self>, ino: Ino) -> Result<()> {
+        if let Some(live) = self.live_of(ino)
+            && live.is_pending()
+        {
+            self.save(&live, super::save::Why::Birth).await?;
+        }
+        Ok(())
+    }
+
+    /// The name is gone; whoever has the inode open keeps it, and nothing of it is saved any more.
+    pub(super) fn after_removal(&self, removed: &Removed) {
+        if removed.nlink == 0 && let Some(live) = self.live_of(removed.ino) {
+            self.orphan(&live);
+        }
+    }
+
+    pub(super) fn orphan(&self, live: &Arc<Live>) {
+        {
+            let mut st = live.state.lock();
+            st.orphan = true;
+            st.nlink = 0;
+            st.pending = None;
+            st.ctime = self.now();
+        }
+        self.drop_staging_if_closed(live);
+    }
+}

@@ -1,0 +1,246 @@
+//! What a volume does besides answering: draining, the settler's questions, changes from elsewhere, `df`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::artifact::ids::{BlobHash, Ino, SessionId};
+use crate::artifact::record::{BlobPlace, NodeKind};
+use crate::artifact::{Error, Kind, Result};
+use crate::blob::{BlobKey, Body};
+use crate::catalog::ChangeKind;
+use crate::engine::progress::Progress;
+use crate::engine::settle::{Claim, Scope, StagingInUse};
+
+use super::Volume;
+
+/// `statvfs(3)` of the volume, in units of `block_size` bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct StatFs {
+    pub blocks: u64,
+    pub free: u64,
+    pub files: u64,
+    pub files_free: u64,
+    pub block_size: u32,
+}
+
+const BLOCK: u64 = 4096;
+/// How far ahead of a hash the writer must be before it is worth following.
+const FOLLOW_FROM: u64 = 32 << 20;
+const FOLLOW_EVERY: Duration = Duration::from_millis(100);
+
+impl StagingInUse for Volume {
+    fn claim(&self, file: &str) -> Claim {
+        if self.in_use(file) {
+            return Claim::InUse;
+        }
+        // A staging file that no live inode holds has been parted from: nobody can open it again, and it was looked
+        // at then, after its last writer and mapping were gone.
+        if self.parted.lock().contains(file) { Claim::Unchanged } else { Claim::Free }
+    }
+
+    fn released(&self, file: &str, gone: bool) {
+        if gone {
+            self.parted.lock().remove(file);
+        }
+        if gone && let Err(e) = self.journal.append(&crate::staging::journal::Record::Done { file: file.to_owned() }) {
+            // Recovery finds no such file and is done with it.
+            tracing::warn!(error = %e, "the journal could not be written");
+        }
+    }
+}
+
+impl Volume {
+    /// Tasks that run as long as the mount.
+    pub fn spawn_background(self: &Arc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
+        self.store.set_staging_in_use(self.clone());
+        let (settling, following) = (self.clone(), self.clone());
+        let settler = self.store.spawn_settler();
+        vec![
+            tokio::spawn(async move {
+                loop {
+                    settling.settle.notified().await;
+                    settler.wake();
+                }
+            }),
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(FOLLOW_EVERY).await;
+                    following.follow_writers().await;
+                }
+            }),
+        ]
+    }
+
+    /// Hashes large files behind their writers, so that `close` waits only for what is left.
+    async fn follow_writers(self: &Arc<Self>) {
+        let live: Vec<_> = self.live.lock().values().cloned().collect();
+        for live in live {
+            // A save at work has the follower itself.
+            let Ok(_saving) = live.save.try_lock() else { continue };
+            let work = {
+                let mut st = live.state.lock();
+                if st.writers == 0 || st.orphan {
+                    continue;
+                }
+                let Some(staged) = st.staged.as_mut() else { continue };
+                let Ok(stamp) = staged.file.stamp() else { continue };
+                let follower = staged.follower.take().unwrap_or_default();
+                // Stay a little behind: the writer's last piece is the one it may still change.
+                let until = stamp.size.saturating_sub(crate::artifact::record::CHUNK);
+                if until < follower.hashed() + FOLLOW_FROM {
+                    staged.follower = Some(follower);
+                    continue;
+                }
+                (staged.file.clone(), follower, until)
+            };
+            let (file, mut follower, until) = work;
+            let advanced = super::save::blocking(move || {
+                follower.advance(&file.file, &file.path, until)?;
+                Ok(follower)
+            })
+            .await;
+            match advanced {
+                Ok(follower) => {
+                    if let Some(staged) = live.state.lock().staged.as_mut() {
+                        staged.follower = Some(follower);
+                    }
+                }
+                // The close hashes it all: slower, not wrong.
+                Err(e) => tracing::debug!(ino = %live.ino, error = %e, "could not hash ahead"),
+            }
+        }
+    }
+
+    /// Waits until everything closed so far is in the store.
+    ///
+    /// # Errors
+    /// `TimedOut` after `deadline`, naming what is left and why.
+    pub async fn drain(&self, deadline: Duration) -> Result<()> {
+        let start = std::time::Instant::now();
+        let quiet = self.quiesce(deadline).await;
+        let left = deadline.saturating_sub(start.elapsed());
+        let pending = self.store.settle_all(Scope::Own, left, &Progress::none()).await?;
+        quiet?;
+        if pending.artifacts == 0 {
+            return Ok(());
+        }
+        let why = self.store.last_store_error().map_or_else(String::new, |e| format!(": {}", e.message));
+        Err(Error::new(
+            Kind::TimedOut,
+            format!("{} files ({} bytes) are not in the store yet{why}", pending.artifacts, pending.bytes),
+        ))
+    }
+
+    /// A new writer is about to change bytes that the catalog says live in this staging file: they go to the store first.
+    /// Holds the save lock.
+    pub(super) async fn preserve(&self, live: &super::live::Live) -> Result<()> {
+        let hash = {
+            let st = live.state.lock();
+            // The one writer there was saves over its own version.
+            match st.staged.as_ref().and_then(|s| s.saved.as_ref()) {
+                Some(saved) if saved.provisional => saved.hash,
+                _ => return Ok(()),
+            }
+        };
+        self.store_now(hash).await?;
+        if let Some(saved) = live.state.lock().staged.as_mut().and_then(|s| s.saved.as_mut()) {
+            saved.provisional = false;
+        }
+        Ok(())
+    }
+
+    /// Puts one blob into the store now, from wherever its bytes are.
+    pub(super) async fn store_now(&self, hash: BlobHash) -> Result<()> {
+        let Some(blob) = self.store.catalog.blob(self.store.tenant.id, hash).await? else { return Ok(()) };
+        let body = match blob.place {
+            BlobPlace::Stored => return Ok(()),
+            BlobPlace::Inline(bytes) => Body::Bytes { bytes, hash },
+            BlobPlace::Provisional { mount, file } => {
+                let path = self.store.state.staging_path(mount, &file);
+                let open = std::fs::File::open(&path).map_err(|e| Error::io(&path, &e))?;
+                Body::File { file: Arc::new(open), path, size: blob.size, hash, chunks: blob.chunks }
+            }
+        };
+        let key = BlobKey::blob(self.store.tenant_name.as_str(), hash);
+        self.store.blobs.put(&key, body).await?;
+        self.store.catalog.settled(self.store.tenant.id, hash).await
+    }
+
+    /// Uploaded bytes stay here for readers. `false`: the file is still the caller's to remove.
+    pub(super) fn keep_in_cache(&self, hash: BlobHash, path: &std::path::Path) -> bool {
+        match self.store.cache.insert_file(hash, path) {
+            Ok(kept) => kept,
+            Err(e) => {
+                // A reader fetches it from the store again.
+                tracing::warn!(error = %e, "uploaded file could not be kept in the cache");
+                false
+            }
+        }
+    }
+
+    /// Every inode of a session, for telling the kernel of a change of them all.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn inodes_of(&self, session: SessionId) -> Result<Vec<Ino>> {
+        let Some(session) = self.store.catalog.session_by_id(session).await? else { return Ok(Vec::new()) };
+        let mut out = vec![session.root];
+        let mut dirs = vec![session.root];
+        while let Some(dir) = dirs.pop() {
+            let mut after = 0;
+            loop {
+                let page = self.store.catalog.list(dir, after, 1024, self.now()).await?;
+                let Some(last) = page.last() else { break };
+                after = last.cookie;
+                for entry in page {
+                    out.push(entry.node.ino);
+                    if entry.node.kind == NodeKind::Dir {
+                        dirs.push(entry.node.ino);
+                    }
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Another process changed something: what this volume remembers of it is dropped.
+    pub fn heard(&self, change: &ChangeKind) {
+        if let ChangeKind::Inode { ino } = change {
+            self.forget_cached(*ino);
+        }
+    }
+
+    /// Seals from this mount: files closed here and still on their way come in, then nothing does.
+    pub(super) async fn seal(&self, session: SessionId) -> Result<crate::artifact::record::Manifest> {
+        let deadline = self.store.options.upload_timeout;
+        self.quiesce(deadline).await?;
+        let session = self
+            .store
+            .catalog
+            .session_by_id(session)
+            .await?
+            .ok_or_else(|| Error::not_found("the session is gone"))?;
+        self.store.seal(&session, deadline, &Progress::none()).await
+    }
+
+    /// What `df` shows: the tenant's limits and use, or else the disk below the state directory.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn statfs(&self) -> Result<StatFs> {
+        let usage = self.store.catalog.usage(self.store.tenant.id, self.now()).await?;
+        let root = self.store.state.root();
+        let disk = rustix::fs::statvfs(root).map_err(|e| Error::io(root, &e.into()))?;
+        let disk_free = disk.f_bavail.saturating_mul(disk.f_frsize) / BLOCK;
+        let used = usage.logical_bytes.div_ceil(BLOCK);
+        let blocks = usage.max_bytes.map_or(used + disk_free, |max| max / BLOCK);
+        let files = usage.max_artifacts.unwrap_or(usage.artifacts + disk.f_favail);
+        Ok(StatFs {
+            blocks,
+            free: blocks.saturating_sub(used).min(disk_free),
+            files,
+            files_free: files.saturating_sub(usage.artifacts),
+            block_size: u32::try_from(BLOCK).unwrap_or(4096),
+        })
+    }
+}

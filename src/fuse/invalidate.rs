@@ -1,0 +1,105 @@
+//! Pushing changes from elsewhere (other mounts, the CLI, HTTP) into the kernel's caches.
+//!
+//! A notification may wait for an inode lock that a process holds while it waits for us: so they are sent from a thread
+//! of their own, never from one that answers requests.
+
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuser::Notifier;
+
+use crate::artifact::Kind;
+use crate::catalog::ChangeKind;
+use crate::engine::volume::Volume;
+
+use super::convert::to_kernel;
+
+const WAIT: Duration = Duration::from_secs(30);
+const AFTER_ERROR: Duration = Duration::from_millis(200);
+
+/// Follows the catalog's change log until it is aborted.
+pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle<()> {
+    let (tx, rx) = std::sync::mpsc::channel::<ChangeKind>();
+    let root = volume.root;
+    std::thread::Builder::new()
+        .name(String::from("outputfs-inval"))
+        .spawn(move || {
+            for change in rx {
+                push(&notifier, root, &change);
+            }
+        })
+        .map_or_else(|e| tracing::error!(error = %e, "no thread for cache invalidation: other mounts' changes show late"), |_| ());
+    tokio::spawn(async move {
+        let catalog = volume.store.catalog.clone();
+        let mut seq = None;
+        loop {
+            let from = match seq {
+                Some(seq) => seq,
+                None => match catalog.last_change().await {
+                    Ok(last) => {
+                        seq = Some(last);
+                        continue;
+                    }
+                    Err(e) => {
+                        tracing::warn!(error = %e, "the change log cannot be read");
+                        tokio::time::sleep(AFTER_ERROR).await;
+                        continue;
+                    }
+                },
+            };
+            match catalog.changes(from, volume.store.origin, WAIT).await {
+                Ok(changes) => {
+                    for change in changes {
+                        seq = Some(change.seq);
+                        volume.heard(&change.kind);
+                        for kind in expand(&volume, change.kind).await {
+                            if tx.send(kind).is_err() {
+                                return;
+                            }
+                        }
+                    }
+                }
+                Err(e) if e.kind == Kind::NotFound => {
+                    // We were away longer than the log reaches: everything may be stale, the root above all.
+                    if tx.send(ChangeKind::Inode { ino: root }).is_err() {
+                        return;
+                    }
+                    seq = None;
+                }
+                Err(e) => {
+                    tracing::warn!(error = %e, "the change log cannot be read");
+                    tokio::time::sleep(AFTER_ERROR).await;
+                }
+            }
+        }
+    })
+}
+
+/// A sealed session changes the mode of every inode in it.
+async fn expand(volume: &Volume, change: ChangeKind) -> Vec<ChangeKind> {
+    let ChangeKind::Sealed { session } = change else { return vec![change] };
+    match volume.inodes_of(session).await {
+        Ok(inodes) => inodes.into_iter().map(|ino| ChangeKind::Inode { ino }).collect(),
+        Err(e) => {
+            // The kernel learns it when its copies expire; every write fails at the catalog meanwhile.
+            tracing::warn!(error = %e, "cached modes of a sealed session stay for a minute");
+            Vec::new()
+        }
+    }
+}
+
+fn push(notifier: &Notifier, root: crate::artifact::ids::Ino, change: &ChangeKind) {
+    let result = match change {
+        ChangeKind::Entry { parent, name } => notifier
+            .inval_entry(to_kernel(*parent, root), std::ffi::OsStr::from_bytes(name.as_bytes()))
+            .and_then(|()| notifier.inval_inode(to_kernel(*parent, root), 0, 0)),
+        ChangeKind::Inode { ino } => notifier.inval_inode(to_kernel(*ino, root), 0, 0),
+        // Attributes alone: the bytes are what they were.
+        ChangeKind::Sealed { .. } => Ok(()),
+    };
+    if let Err(e) = result {
+        // Not cached, or the mount is going away: either way nothing stale is left.
+        tracing::debug!(error = %e, ?change, "cache invalidation");
+    }
+}

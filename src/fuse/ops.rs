@@ -1,0 +1,559 @@
+//! [`fuser::Filesystem`]: every request, translated. One method a request; no decision is taken here.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use fuser::{
+    BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
+};
+
+use crate::artifact::ids::Ino;
+use crate::artifact::name::Name;
+use crate::artifact::record::NodeKind;
+use crate::artifact::{Error, Result};
+use crate::catalog::RenameMode;
+use crate::engine::volume::attr::Attr;
+use crate::engine::volume::live::Backing;
+use crate::engine::volume::open::{How, OpenMode, Opened};
+use crate::engine::volume::setattr::SetAttr;
+use crate::engine::volume::{Caller, Volume};
+
+use super::convert::{KEEP, errno, file_attr, from_kernel, kind, kind_of_mode, time_or_now, ttl};
+use super::reply::{run, run_bounded};
+
+/// Largest single write the kernel sends: 1 MiB is where bigger gains nothing.
+const MAX_WRITE: u32 = 1 << 20;
+/// A new file's name and attributes have one time-out: short, because its size and times are about to change. (The kernel drops
+/// the attributes itself at every write that it sees.)
+const NEW: std::time::Duration = std::time::Duration::from_secs(1);
+const GENERATION: Generation = Generation(0);
+
+pub struct OutputFs {
+    volume: Arc<Volume>,
+    runtime: tokio::runtime::Handle,
+    want_passthrough: bool,
+    ended: tokio::sync::watch::Sender<bool>,
+}
+
+impl OutputFs {
+    pub fn new(
+        volume: Arc<Volume>,
+        runtime: tokio::runtime::Handle,
+        want_passthrough: bool,
+        ended: tokio::sync::watch::Sender<bool>,
+    ) -> Self {
+        Self { volume, runtime, want_passthrough, ended }
+    }
+
+    fn ino(&self, ino: INodeNo) -> Ino {
+        from_kernel(ino, self.volume.root)
+    }
+
+    fn entry(&self, reply: ReplyEntry) -> impl FnOnce(Result<Attr>) + Send + 'static {
+        let root = self.volume.root;
+        move |result| match result {
+            Ok(attr) => reply.entry_with_ttls(&ttl(&attr), &KEEP, &file_attr(&attr, root), GENERATION),
+            Err(e) => reply.error(errno(&e)),
+        }
+    }
+
+    fn attr(&self, reply: ReplyAttr) -> impl FnOnce(Result<Attr>) + Send + 'static {
+        let root = self.volume.root;
+        move |result| match result {
+            Ok(attr) => reply.attr(&ttl(&attr), &file_attr(&attr, root)),
+            Err(e) => reply.error(errno(&e)),
+        }
+    }
+}
+
+fn caller(req: &Request) -> Caller {
+    Caller { uid: req.uid(), gid: req.gid(), pid: req.pid() }
+}
+
+fn name(name: &OsStr) -> Result<Name> {
+    Name::new(name.as_bytes())
+}
+
+fn empty(reply: ReplyEmpty) -> impl FnOnce(Result<()>) + Send + 'static {
+    move |result| match result {
+        Ok(()) => reply.ok(),
+        Err(e) => reply.error(errno(&e)),
+    }
+}
+
+/// Answers a name that cannot be one, or goes on with it.
+macro_rules! named {
+    ($os:expr, $reply:expr) => {
+        match name($os) {
+            Ok(name) => name,
+            Err(e) => return $reply.error(errno(&e)),
+        }
+    };
+}
+
+/// Flags for the kernel, and the backing ID where it takes one.
+fn io_flags<'a>(
+    opened: &'a Opened,
+    register: impl FnOnce(&Backing) -> std::io::Result<BackingId>,
+) -> (FopenFlags, Option<&'a BackingId>) {
+    let mut flags = FopenFlags::empty();
+    if opened.read_only {
+        flags |= FopenFlags::FOPEN_NOFLUSH;
+    }
+    match &opened.how {
+        How::Passthrough(backing) => {
+            let token = backing.token.get_or_init(|| match register(backing) {
+                Ok(id) => Some(Box::new(id)),
+                Err(e) => {
+                    tracing::debug!(error = %e, "passthrough refused: the daemon carries the data");
+                    None
+                }
+            });
+            (flags, token.as_ref().and_then(|t| t.downcast_ref::<BackingId>()))
+        }
+        How::Cached { keep } => {
+            if *keep {
+                flags |= FopenFlags::FOPEN_KEEP_CACHE;
+            }
+            (flags, None)
+        }
+        How::Direct => (flags | FopenFlags::FOPEN_DIRECT_IO, None),
+    }
+}
+
+impl Filesystem for OutputFs {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let offered = config.capabilities();
+        let passthrough = self.want_passthrough
+            && offered.contains(InitFlags::FUSE_PASSTHROUGH)
+            && rustix::process::geteuid().is_root()
+            && config.set_max_stack_depth(1).is_ok();
+        let mut wanted = vec![
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_ASYNC_DIO,
+        ];
+        // Not together: with passthrough the kernel has no dirty pages of ours to write back.
+        wanted.push(if passthrough { InitFlags::FUSE_PASSTHROUGH } else { InitFlags::FUSE_WRITEBACK_CACHE });
+        for flag in wanted {
+            if let Err(missing) = config.add_capabilities(flag) {
+                tracing::debug!(?missing, "the kernel lacks a capability");
+            }
+        }
+        if let Err(nearest) = config.set_max_write(MAX_WRITE) {
+            tracing::debug!(nearest, "max_write");
+        }
+        if let Err(most) = config.set_max_readahead(MAX_WRITE) {
+            // The kernel's own limit: take it. It was just named as the nearest that succeeds.
+            config.set_max_readahead(most).map_err(|_| std::io::Error::other("read-ahead was refused twice"))?;
+        }
+        if let Err(nearest) = config.set_max_background(64) {
+            tracing::debug!(nearest, "max_background");
+        }
+        self.volume.passthrough.store(passthrough, Ordering::Relaxed);
+        tracing::debug!(passthrough, "mounted");
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        self.ended.send_replace(true);
+    }
+
+    fn lookup(&self, _req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEntry) {
+        let name = named!(os, reply);
+        let (v, parent) = (self.volume.clone(), self.ino(parent));
+        run_bounded(&self.runtime, async move { v.lookup(parent, &name).await }, self.entry(reply));
+    }
+
+    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        let (v, ino) = (self.volume.clone(), self.ino(ino));
+        run_bounded(&self.runtime, async move { v.getattr(ino).await }, self.attr(reply));
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let (v, ino, who) = (self.volume.clone(), self.ino(ino), caller(req));
+        let now = v.store.clock.now();
+        let set = SetAttr {
+            mode,
+            uid,
+            gid,
+            size,
+            atime: atime.map(|t| time_or_now(t, now)),
+            mtime: mtime.map(|t| time_or_now(t, now)),
+            fh: fh.map(|fh| fh.0),
+        };
+        run(&self.runtime, async move { v.setattr(ino, set, who).await }, self.attr(reply));
+    }
+
+    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+        let (v, ino) = (self.volume.clone(), self.ino(ino));
+        run_bounded(&self.runtime, async move { v.readlink(ino).await }, move |result| match result {
+            Ok(target) => reply.data(&target),
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        os: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let name = named!(os, reply);
+        let (v, parent, who) = (self.volume.clone(), self.ino(parent), caller(req));
+        let Some(kind) = kind_of_mode(mode) else {
+            return reply.error(errno(&Error::invalid("no such kind of file")));
+        };
+        let mode = mode & 0o7777 & !umask;
+        let work = async move {
+            if kind != NodeKind::File {
+                return v.make(parent, name, kind, mode, rdev, None, who).await;
+            }
+            let open = OpenMode { write: true, read: false, truncate: false, append: false, exclusive: true };
+            let (attr, opened) = v.create(parent, name, mode, open, who).await?;
+            v.release(opened.fh);
+            Ok(attr)
+        };
+        run_bounded(&self.runtime, work, self.entry(reply));
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, os: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let name = named!(os, reply);
+        let (v, parent, who) = (self.volume.clone(), self.ino(parent), caller(req));
+        let mode = mode & 0o7777 & !umask;
+        let work = async move { v.make(parent, name, NodeKind::Dir, mode, 0, None, who).await };
+        run_bounded(&self.runtime, work, self.entry(reply));
+    }
+
+    fn unlink(&self, _req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEmpty) {
+        let name = named!(os, reply);
+        let (v, parent) = (self.volume.clone(), self.ino(parent));
+        run(&self.runtime, async move { v.unlink(parent, &name).await }, empty(reply));
+    }
+
+    fn rmdir(&self, _req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEmpty) {
+        let name = named!(os, reply);
+        let (v, parent) = (self.volume.clone(), self.ino(parent));
+        run_bounded(&self.runtime, async move { v.rmdir(parent, &name).await }, empty(reply));
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, os: &OsStr, target: &Path, reply: ReplyEntry) {
+        let name = named!(os, reply);
+        let (v, parent, who) = (self.volume.clone(), self.ino(parent), caller(req));
+        let target = target.as_os_str().as_bytes().to_vec();
+        let work = async move { v.make(parent, name, NodeKind::Symlink, 0o777, 0, Some(target), who).await };
+        run_bounded(&self.runtime, work, self.entry(reply));
+    }
+
+    fn rename(
+        &self,
+        _req: &Request,
+        parent: INodeNo,
+        os: &OsStr,
+        newparent: INodeNo,
+        newos: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (from, to) = (named!(os, reply), named!(newos, reply));
+        let mode = if flags.is_empty() {
+            RenameMode::Replace
+        } else if flags == RenameFlags::RENAME_NOREPLACE {
+            RenameMode::NoReplace
+        } else if flags == RenameFlags::RENAME_EXCHANGE {
+            RenameMode::Exchange
+        } else {
+            return reply.error(errno(&Error::invalid("no such flag of rename")));
+        };
+        let (v, old, new) = (self.volume.clone(), self.ino(parent), self.ino(newparent));
+        run(&self.runtime, async move { v.rename((old, &from), (new, &to), mode).await }, empty(reply));
+    }
+
+    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newos: &OsStr, reply: ReplyEntry) {
+        let name = named!(newos, reply);
+        let (v, ino, parent) = (self.volume.clone(), self.ino(ino), self.ino(newparent));
+        run(&self.runtime, async move { v.link(ino, parent, name).await }, self.entry(reply));
+    }
+
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let (v, ino, who) = (self.volume.clone(), self.ino(ino), caller(req));
+        let mode = OpenMode::from_flags(flags.0);
+        run(&self.runtime, async move { v.open_file(ino, mode, who).await }, move |result| match result {
+            Ok(opened) => match io_flags(&opened, |b| reply.open_backing(&*b.file)) {
+                (flags, Some(id)) => reply.opened_passthrough(FileHandle(opened.fh), flags, id),
+                (flags, None) => reply.opened(FileHandle(opened.fh), flags),
+            },
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        os: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let name = named!(os, reply);
+        let (v, parent, who, root) = (self.volume.clone(), self.ino(parent), caller(req), self.volume.root);
+        let mode = mode & 0o7777 & !umask;
+        let open = OpenMode::from_flags(flags);
+        let work = async move { v.create(parent, name, mode, open, who).await };
+        run(&self.runtime, work, move |result| match result {
+            Ok((attr, opened)) => {
+                let file = file_attr(&attr, root);
+                let fh = FileHandle(opened.fh);
+                match io_flags(&opened, |b| reply.open_backing(&*b.file)) {
+                    (flags, Some(id)) => reply.created_passthrough(&NEW, &file, GENERATION, fh, flags, id),
+                    (flags, None) => reply.created(&NEW, &file, GENERATION, fh, flags),
+                }
+            }
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+
+    fn read(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let v = self.volume.clone();
+        run(&self.runtime, async move { v.read(fh.0, offset, size as usize).await }, move |result| match result {
+            Ok(bytes) => reply.data(&bytes),
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+
+    fn write(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let (v, data) = (self.volume.clone(), Bytes::copy_from_slice(data));
+        run(&self.runtime, async move { v.write(fh.0, offset, data).await }, move |result| match result {
+            Ok(n) => reply.written(n),
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+
+    fn flush(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+        let v = self.volume.clone();
+        run(&self.runtime, async move { v.flush(fh.0).await }, empty(reply));
+    }
+
+    fn release(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let _inside = self.runtime.enter();
+        self.volume.release(fh.0);
+        reply.ok();
+    }
+
+    fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let v = self.volume.clone();
+        run(&self.runtime, async move { v.fsync(fh.0).await }, empty(reply));
+    }
+
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        // Listings hold no state: with this answer the kernel stops asking and keeps names cached.
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let (v, dir, root) = (self.volume.clone(), self.ino(ino), self.volume.root);
+        run_bounded(&self.runtime, async move { v.list(dir, offset).await }, move |result| match result {
+            Ok(entries) => {
+                for e in entries {
+                    let ino = super::convert::to_kernel(e.attr.ino, root);
+                    if reply.add(ino, e.cookie, kind(e.attr.kind), OsStr::from_bytes(&e.name)) {
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+
+    fn readdirplus(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let (v, dir, root) = (self.volume.clone(), self.ino(ino), self.volume.root);
+        run_bounded(&self.runtime, async move { v.list(dir, offset).await }, move |result| match result {
+            Ok(entries) => {
+                for e in entries {
+                    let name = OsStr::from_bytes(&e.name);
+                    if reply.add(
+                        super::convert::to_kernel(e.attr.ino, root),
+                        e.cookie,
+                        name,
+                        &ttl(&e.attr),
+                        &file_attr(&e.attr, root),
+                        GENERATION,
+                    ) {
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+
+    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let v = self.volume.clone();
+        run_bounded(&self.runtime, async move { v.store.catalog.sync().await }, empty(reply));
+    }
+
+    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        let v = self.volume.clone();
+        run_bounded(&self.runtime, async move { v.statfs().await }, move |result| match result {
+            Ok(s) => reply.statfs(s.blocks, s.free, s.free, s.files, s.files_free, s.block_size, 255, s.block_size),
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        os: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let (v, ino) = (self.volume.clone(), self.ino(ino));
+        let (name, value) = (os.as_bytes().to_vec(), value.to_vec());
+        run(&self.runtime, async move { v.setxattr(ino, &name, &value, flags).await }, empty(reply));
+    }
+
+    fn getxattr(&self, _req: &Request, ino: INodeNo, os: &OsStr, size: u32, reply: ReplyXattr) {
+        let (v, ino, name) = (self.volume.clone(), self.ino(ino), os.as_bytes().to_vec());
+        run_bounded(&self.runtime, async move { v.getxattr(ino, &name).await }, move |result| {
+            xattr_reply(reply, size, result);
+        });
+    }
+
+    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let (v, ino) = (self.volume.clone(), self.ino(ino));
+        run_bounded(&self.runtime, async move { v.listxattr(ino).await }, move |result| {
+            xattr_reply(reply, size, result);
+        });
+    }
+
+    fn removexattr(&self, _req: &Request, ino: INodeNo, os: &OsStr, reply: ReplyEmpty) {
+        let (v, ino, name) = (self.volume.clone(), self.ino(ino), os.as_bytes().to_vec());
+        run(&self.runtime, async move { v.removexattr(ino, &name).await }, empty(reply));
+    }
+
+    fn fallocate(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let v = self.volume.clone();
+        let work = async move { v.fallocate(fh.0, offset, length, mode.cast_unsigned()).await };
+        run_bounded(&self.runtime, work, empty(reply));
+    }
+
+    fn lseek(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let v = self.volume.clone();
+        run_bounded(&self.runtime, async move { v.lseek(fh.0, offset, whence).await }, move |result| match result {
+            Ok(at) => reply.offset(at),
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+
+    fn copy_file_range(
+        &self,
+        _req: &Request,
+        _ino_in: INodeNo,
+        fh_in: FileHandle,
+        offset_in: u64,
+        _ino_out: INodeNo,
+        fh_out: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let v = self.volume.clone();
+        let work = async move { v.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len).await };
+        run(&self.runtime, work, move |result| match result {
+            Ok(n) => reply.written(n),
+            Err(e) => reply.error(errno(&e)),
+        });
+    }
+}
+
+/// Size first, then bytes: the kernel asks twice (xattr(7)).
+fn xattr_reply(reply: ReplyXattr, size: u32, result: Result<Vec<u8>>) {
+    match result {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() <= size as usize => reply.data(&value),
+        Ok(_) => reply.error(fuser::Errno::ERANGE),
+        Err(e) => reply.error(errno(&e)),
+    }
+}
+

@@ -1,0 +1,186 @@
+//! The architecture's rules, read from the sources: which layer may use which, who may use which crate, that a
+//! panic has a reason, that files stay small. Each rule is shown to be able to fail.
+
+mod rules;
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use rules::Fault;
+use source::Source;
+
+/// A file above this is to be split by operation family.
+const MAX_LINES: usize = 600;
+
+fn rust_files(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display())) {
+        let path = entry.expect("a directory entry").path();
+        if path.is_dir() {
+            rust_files(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// Every Rust file under `top`, with its path from the repository's root.
+fn read(top: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    rust_files(&root.join(top), &mut paths);
+    paths.sort();
+    assert!(!paths.is_empty(), "no Rust file under {top}");
+    paths
+        .into_iter()
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            (path.strip_prefix(root).expect("under the root").display().to_string(), text)
+        })
+        .collect()
+}
+
+#[track_caller]
+fn none(rule: &str, faults: &[Fault]) {
+    let list: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert!(faults.is_empty(), "{rule}:\n  {}", list.join("\n  "));
+}
+
+fn production() -> Vec<Source> {
+    source::production(&read("src"))
+}
+
+#[test]
+fn every_arrow_points_from_user_to_used() {
+    let faults: Vec<Fault> = production().iter().flat_map(rules::arrows).collect();
+    none("artifact ← staging, blob, catalog ← upload, check ← engine ← fuse, http, cli ← daemon", &faults);
+}
+
+#[test]
+fn foreign_crates_stay_behind_their_adapter() {
+    let faults: Vec<Fault> = production().iter().flat_map(rules::crates).collect();
+    none("fuser only in fuse/, rusqlite only in catalog/sqlite, aws-* only in blob/s3", &faults);
+}
+
+#[test]
+fn artifact_is_pure() {
+    let faults: Vec<Fault> = production().iter().flat_map(rules::purity).collect();
+    none("artifact/ holds values and rules: no I/O, clock, randomness, threads", &faults);
+}
+
+#[test]
+fn every_possible_panic_has_a_reason() {
+    let faults: Vec<Fault> = production().iter().flat_map(rules::panics).collect();
+    none("unwrap and expect outside tests need a comment or a `reason` within the lines above", &faults);
+}
+
+#[test]
+fn files_stay_small() {
+    let all = ["src", "tests", "examples"].map(read).concat();
+    let large: Vec<String> = all
+        .iter()
+        .filter(|(_, text)| text.lines().count() > MAX_LINES)
+        .map(|(path, text)| format!("{path}: {} lines", text.lines().count()))
+        .collect();
+    assert!(large.is_empty(), "over {MAX_LINES} lines, split by operation family:\n  {}", large.join("\n  "));
+}
+
+/// The rules on made-up sources: what each must report, and what it must let pass.
+mod can_fail {
+    use super::*;
+
+    fn faults(path: &str, text: &str, rule: fn(&Source) -> Vec<Fault>) -> Vec<String> {
+        let sources = source::production(&[(path.to_owned(), text.to_owned())]);
+        sources.iter().flat_map(rule).map(|f| format!("{}: {}", f.line, f.what)).collect()
+    }
+
+    #[test]
+    fn wrong_arrows_are_seen() {
+        let wrong = |path: &str, text: &str| !faults(path, text, rules::arrows).is_empty();
+        assert!(wrong("src/artifact/ids.rs", "use crate::catalog::Catalog;"));
+        assert!(wrong("src/blob/local.rs", "use crate::engine;"));
+        assert!(wrong("src/fuse/ops.rs", "use crate::http::links;"), "adapters do not import one another");
+        assert!(wrong("src/upload/mod.rs", "use crate::check::run;"));
+        assert!(
+            wrong("src/blob.rs", "use crate::{\n    artifact::Result,\n    engine::{Engine, clock},\n};"),
+            "groups"
+        );
+        assert!(wrong("src/blob/local.rs", "fn f() { crate::daemon::stop() }"), "paths in code");
+        assert!(wrong("src/engine/mod.rs", "pub use crate::fuse;"));
+        assert!(wrong("src/elsewhere/mod.rs", "use crate::artifact::Result;"), "a layer that the map does not name");
+    }
+
+    #[test]
+    fn right_arrows_pass() {
+        let right = |path: &str, text: &str| assert_eq!(faults(path, text, rules::arrows), [""; 0]);
+        right("src/engine/store.rs", "use crate::{artifact::{Result, Error}, blob, upload::Queue, engine::clock};");
+        right("src/daemon/mod.rs", "use crate::{fuse, http, cli};");
+        right("src/main.rs", "fn main() { outputfs::cli::run() }");
+        right(
+            "src/artifact/ids.rs",
+            "// use crate::engine;\n/// crate::engine::Engine\nconst S: &str = \"crate::engine\";",
+        );
+        right("src/blob/local.rs", "#[cfg(test)]\nmod tests {\n    use crate::engine::Engine;\n}");
+        right("src/catalog/mod.rs", "pub(crate) fn f() {}\nmacro_rules! m { () => { $crate::artifact::X } }");
+    }
+
+    #[test]
+    fn strayed_crates_are_seen() {
+        assert_eq!(faults("src/engine/a.rs", "use fuser::Errno;", rules::crates).len(), 1);
+        assert_eq!(faults("src/catalog/mod.rs", "fn f(e: rusqlite::Error) {}", rules::crates).len(), 1);
+        assert_eq!(
+            faults("src/blob/cache.rs", "\nuse aws_sdk_s3::Client;", rules::crates),
+            ["2: aws_* outside src/blob/s3"]
+        );
+        assert_eq!(faults("src/fuse/a.rs", "use fuser::Errno;", rules::crates), [""; 0]);
+        assert_eq!(faults("src/catalog/sqlite/a.rs", "use rusqlite::Row;", rules::crates), [""; 0]);
+        assert_eq!(faults("src/blob/s3.rs", "use aws_sdk_s3::Client;", rules::crates), [""; 0]);
+        assert_eq!(faults("src/blob/s3_multipart.rs", "use aws_sdk_s3::Client;", rules::crates), [""; 0]);
+    }
+
+    #[test]
+    fn impurity_is_seen() {
+        let impure = |text: &str| !faults("src/artifact/x.rs", text, rules::purity).is_empty();
+        assert!(impure("use std::fs;"));
+        assert!(impure("use std::{fmt, fs::File};"));
+        assert!(impure("use tokio::sync::Mutex;"));
+        assert!(impure("fn f() { std::env::var(\"X\"); }"));
+        assert!(impure("use std::time::SystemTime;"));
+        assert!(impure("fn f() { unsafe { libc::getuid() } }"));
+        assert!(!impure("const E: libc::c_int = libc::EROFS;"));
+        assert!(impure("fn f() { jiff::Timestamp::now(); }"));
+        assert!(impure("fn f() { Ulid::new(); }"));
+        assert!(impure("fn f() { rand::random() }"));
+        assert!(!impure("use std::time::Duration;\nuse std::fmt;"));
+        assert!(!impure("//! no tokio, std::fs\nconst HELP: &str = \"std::fs\";"));
+        assert!(faults("src/engine/x.rs", "use std::fs;", rules::purity).is_empty());
+    }
+
+    #[test]
+    fn panics_without_a_reason_are_seen() {
+        let found = |text: &str| faults("src/engine/x.rs", text, rules::panics).len();
+        assert_eq!(found("fn f() { a().unwrap(); }"), 1);
+        assert_eq!(found("fn f() {\n    a()\n        .expect(\"there\");\n}"), 1);
+        assert_eq!(found("#[allow(clippy::unwrap_used)]\nfn f() {}"), 1);
+        assert_eq!(found("fn f() {\n    // One was just pushed.\n    a().unwrap();\n}"), 0);
+        assert_eq!(
+            found("#[expect(clippy::expect_used, reason = \"proven\")]\nfn f() {\n    a().expect(\"x\");\n}"),
+            0
+        );
+        assert_eq!(found("fn f() { a().unwrap_or(1); \".unwrap()\"; } // .unwrap()"), 0);
+        assert_eq!(found("#[cfg(test)]\nmod tests {\n    fn f() { a().unwrap(); }\n}\n"), 0);
+        assert_eq!(found("#[cfg(test)]\nmod tests { fn f() {} }\nfn g() { a().unwrap(); }"), 1, "code after the tests");
+    }
+
+    #[test]
+    fn a_test_module_in_its_own_file_is_no_production_code() {
+        let files = [
+            ("src/engine/mod.rs", "#[cfg(test)]\nmod tests;\nmod real;"),
+            ("src/engine/tests.rs", "fn f() { a().unwrap(); }"),
+            ("src/engine/tests/more.rs", "fn f() { a().unwrap(); }"),
+            ("src/engine/real.rs", "fn f() {}"),
+        ];
+        let sources = source::production(&files.map(|(p, t)| (p.to_owned(), t.to_owned())));
+        let paths: Vec<&str> = sources.iter().map(|s| s.path.as_str()).collect();
+        assert_eq!(paths, ["src/engine/mod.rs", "src/engine/real.rs"]);
+    }
+}

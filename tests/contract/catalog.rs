@@ -1,0 +1,68 @@
+//! The contract of `outputfs::catalog::Catalog`. Each test takes a [`World`] and knows no implementation; `suite!`
+//! runs all of them on one.
+
+mod bytes;
+mod changes;
+mod commit;
+mod crash;
+mod labels;
+mod links;
+mod model;
+mod queries;
+mod recovery;
+mod rename;
+mod seal;
+mod shared;
+mod tree;
+mod world;
+
+use world::World;
+
+/// Runs every test of the contract on the worlds that `$world` makes.
+macro_rules! suite {
+    ($name:ident, $world:expr, $($file:ident { $($test:ident)* })*) => {
+        mod $name {
+            $(mod $file {
+                $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    let world = $world.await;
+                    super::super::$file::$test(&world).await;
+                })*
+            })*
+        }
+    };
+}
+
+suite! { sqlite, crate::contract::catalog::World::sqlite(),
+    tree {
+        a_tenant_is_made_once a_session_is_a_directory_of_the_root names_that_are_refused kinds_of_nodes
+        link_counts_and_times listing_resumes_after_a_cookie unlink_and_its_errors rmdir_and_its_errors
+        a_session_that_held_artifacts_stays hard_links attributes_change_alone places_and_paths numbers_are_never_given_twice
+    }
+    rename {
+        a_file_keeps_its_id_and_gets_a_version_of_its_new_path a_replaced_file_is_an_earlier_version errors_of_rename
+        two_names_of_one_file no_replace_and_exchange a_directory_takes_its_history_along a_directory_replaces_an_empty_one
+    }
+    commit {
+        a_first_commit_makes_a_file the_same_bytes_change_nothing other_bytes_are_a_new_version
+        versions_of_one_handle_collapse a_linked_version_does_not_collapse a_birth_onto_a_name_of_another_mount
+        commits_to_impossible_places a_deleted_file_cannot_be_committed a_lost_answer_is_given_again idempotency_keys
+        quotas expired_files_do_not_exist names_of_deleted_files_keep_counting
+    }
+    labels {
+        sources_win_in_their_order explicit_labels_stay_with_later_versions changes_of_a_file defaults_of_directories
+        must_exist_and_must_not a_lifetime_counts_from_its_change
+    }
+    bytes {
+        a_known_blob_must_be_there a_provisional_blob_is_no_target settling_ends_all_places
+        the_last_copy_is_not_forgotten pending_counts_what_is_not_stored
+    }
+    seal { nothing_changes_after_a_seal pending_bytes_hold_a_seal_up the_manifest_is_the_one_of_the_seal expiry_may_only_grow }
+    links { links_are_found_listed_and_revoked }
+    recovery { found_bytes_go_to_the_trash restore_from_trash_and_versions restore_revives_directories }
+    queries { find_narrows_and_pages find_by_path sessions_and_usage versions_of_a_path }
+    changes { others_hear_and_the_maker_does_not a_waiter_wakes_in_time }
+    shared { two_handles_see_each_other eight_committers_at_once sealing_races_with_commits two_processes_make_one_tenant
+        reads_of_one_row_answer_at_the_first_poll }
+    model { the_tree_behaves_as_its_model }
+}

@@ -1,0 +1,3 @@
+//! What every implementation of a trait must pass.
+
+mod catalog;
