@@ -1,0 +1,4 @@
+//! What tests share: real servers and what stands between them and us.
+
+pub mod blobs;
+pub mod s3;
