@@ -122,7 +122,7 @@ impl Mounted {
             task.abort();
         }
         if let Some(session) = self.session.take()
-            && let Err(e) = session.umount_and_join()
+            && let Err(e) = session.join()
         {
             tracing::warn!(error = %e, "the FUSE session ended with an error");
         }

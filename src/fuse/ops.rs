@@ -10,8 +10,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use fuser::{
     BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
     TimeOrNow, WriteFlags,
 };
 
@@ -500,6 +500,21 @@ impl Filesystem for OutputFs {
     fn removexattr(&self, _req: &Request, ino: INodeNo, os: &OsStr, reply: ReplyEmpty) {
         let (v, ino, name) = (self.volume.clone(), self.ino(ino), os.as_bytes().to_vec());
         run(&self.runtime, async move { v.removexattr(ino, &name).await }, empty(reply));
+    }
+
+    /// Programs ask whether it is a terminal (`TCGETS`): it is not, nor anything else with a control of its own.
+    fn ioctl(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _flags: IoctlFlags,
+        _cmd: u32,
+        _in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(fuser::Errno::ENOTTY);
     }
 
     fn fallocate(
