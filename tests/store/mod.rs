@@ -1,5 +1,7 @@
 //! The engine's use cases on a real catalog and a real store, without a mount.
 
+#[cfg(feature = "failpoints")]
+mod crash;
 mod ingest;
 mod links;
 mod recover;
