@@ -1,4 +1,6 @@
 //! What every implementation of a trait must pass.
 
 mod blob;
+mod blob_faults;
+mod blob_reader;
 mod catalog;
