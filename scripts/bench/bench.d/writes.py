@@ -30,4 +30,4 @@ def case(d, size, calls):
     return run
 
 
-finish(args, {shape: take_turns(max(args.reps, 3), {n: case(d, *s) for n, d in args.dirs.items()}) for shape, s in SHAPES.items()})
+finish(args, {shape: take_turns(max(args.reps, 3 if s[0] > 4096 else 5), {n: case(d, *s) for n, d in args.dirs.items()}) for shape, s in SHAPES.items()})
