@@ -13,10 +13,13 @@
 //! - No method lists or heads on behalf of another.
 
 pub mod cache;
+pub mod doctor;
 pub mod local;
+pub mod open;
 pub mod reader;
 pub mod retry;
 pub mod s3;
+mod verify;
 
 use std::ops::Range;
 use std::path::PathBuf;
