@@ -262,7 +262,7 @@ impl BlobStore for LocalStore {
                 Some(range) => range,
                 None => 0..file.metadata().map_err(|e| Error::io(&path, &e))?.len(),
             };
-            Ok((file, path, range))
+            Ok::<_, Error>((file, path, range))
         };
         let (file, path, range) = open()?;
         blocking(range.end.saturating_sub(range.start), move || read_range(&file, &path, range).map(Bytes::from)).await
