@@ -84,6 +84,7 @@ fn code(kind: Kind) -> &'static str {
         | Kind::CrossSession
         | Kind::TooManyLinks
         | Kind::Unsupported
+        | Kind::NoSuchAddress
         | Kind::BadHandle => "invalid_request",
         Kind::StoreUnavailable | Kind::TimedOut => "store_unavailable",
         Kind::NoSpace => "no_space",
