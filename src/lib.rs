@@ -17,4 +17,5 @@ pub mod catalog;
 pub mod check;
 pub mod engine;
 pub mod fuse;
+pub mod http;
 pub mod staging;

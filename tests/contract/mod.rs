@@ -1,4 +1,4 @@
-//! What every implementation of a trait must pass.
+//! One suite for every implementation of a trait.
 
 mod blob;
 mod blob_faults;

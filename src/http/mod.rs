@@ -1,0 +1,145 @@
+//! HTTP: links and their pages (DESIGN §8). Translates between requests and the engine, and decides nothing.
+//!
+//! [`server`] has connections and their limits, [`takeover`] one listener for many mounts, [`links`] the addresses under
+//! `/lnk_…`, [`content`] an artifact's bytes with all that RFC 9110 knows of them, [`pages`] the HTML, [`errors`] what
+//! went wrong. Tokens are secrets: no path and no address of a request is ever logged, only the link's ID.
+
+pub mod body;
+pub mod conditional;
+pub mod content;
+pub mod disposition;
+pub mod errors;
+pub mod idle;
+pub mod links;
+pub mod media;
+pub mod pages;
+pub mod range;
+pub mod server;
+pub mod takeover;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use crate::engine::store::Store;
+pub use errors::Problem;
+pub use server::{Bound, serve};
+pub use takeover::{Listening, serve_or_wait};
+
+/// How a link's bytes reach the reader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkMode {
+    /// Through this process, verified.
+    #[default]
+    Stream,
+    /// From the store, by a URL that is good for a minute, where the store can make one and it is safe; else streamed.
+    Redirect,
+}
+
+/// Bounds on what strangers can make us hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time; more wait in the kernel's queue.
+    pub connections: usize,
+    /// For a request's head, and between requests of one connection.
+    pub header_read: Duration,
+    /// Until an answer begins. Its body may take as long as it moves.
+    pub answer: Duration,
+    /// A reader that takes no byte for so long is given up. Long, because a paused video player does just that; it asks
+    /// for the rest again when it goes on.
+    pub write_stall: Duration,
+    /// For running requests at shutdown.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            header_read: Duration::from_secs(15),
+            answer: Duration::from_secs(60),
+            write_stall: Duration::from_secs(120),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// `--http`. Port 0: the system chooses one.
+    pub listen: SocketAddr,
+    /// `--link-mode`.
+    pub link_mode: LinkMode,
+    pub limits: Limits,
+}
+
+impl Default for HttpConfig {
+    /// Loopback, port 7780.
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7780)),
+            link_mode: LinkMode::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What every handler has.
+#[derive(Clone)]
+pub struct App {
+    pub store: Arc<Store>,
+    pub link_mode: LinkMode,
+    /// See [`Limits::answer`].
+    pub answer: Duration,
+}
+
+/// All addresses.
+pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
+    let app = App { store, link_mode: config.link_mode, answer: config.limits.answer };
+    Router::new()
+        .route("/health", get(health))
+        .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
+        .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
+        .merge(links::routes())
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(middleware::from_fn_with_state(app.clone(), deadline))
+        .layer(middleware::from_fn(errors::for_people))
+        .layer(middleware::from_fn(common_headers))
+        .with_state(app)
+}
+
+async fn health() -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], axum::Json(json!({"status": "ok"}))).into_response()
+}
+
+/// An answer that does not begin in time is a 503.
+async fn deadline(State(app): State<App>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(app.answer, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", "The answer took too long. Try again later.")
+                .with(header::RETRY_AFTER, "10")
+                .into_response()
+        }
+    }
+}
+
+/// What every answer says: types are meant as said, addresses (which hold the secret) are told to nobody, and no
+/// search engine keeps anything.
+async fn common_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert("x-robots-tag", HeaderValue::from_static("noindex, nofollow, noarchive"));
+    response
+}
