@@ -2,3 +2,5 @@
 
 mod blob;
 mod catalog;
+mod blob_faults;
+mod blob_reader;
