@@ -1,6 +1,6 @@
 //! One suite for every implementation of a trait.
 
 mod blob;
-mod catalog;
 mod blob_faults;
 mod blob_reader;
+mod catalog;
