@@ -3,4 +3,5 @@
 
 mod arrows;
 mod contract;
+mod store;
 mod support;

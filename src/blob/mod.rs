@@ -13,6 +13,7 @@
 //! - No method lists or heads on behalf of another.
 
 pub mod cache;
+pub mod doctor;
 pub mod local;
 pub mod open;
 pub mod reader;

@@ -3,9 +3,11 @@
 //! # Contract (checked by `tests/contract/catalog.rs` for every implementation)
 //! - **Each method is one transaction**: it happens wholly or not at all, and transactions are linearizable
 //!   across all processes that share the catalog.
-//! - **Durability.** [`Catalog::commit`], [`Catalog::seal`], [`Catalog::sync`], [`Catalog::trash_recovered`] and every link or
-//!   setting change are on stable storage when they return. Namespace changes (`mkdir`, `rename`, …) are
-//!   atomic and ordered at once, and on stable storage after the next durable call, as on a journaling disk.
+//! - **Durability.** [`Catalog::commit`], [`Catalog::restore`], [`Catalog::seal`], [`Catalog::sync`],
+//!   [`Catalog::trash_recovered`], [`Catalog::reserve`], [`Catalog::set_expiry`], [`Catalog::forget_provisional`] and every
+//!   link change are on stable storage when they return. Namespace changes (`mkdir`, `rename`, …), labels and
+//!   [`Catalog::settled`] are atomic and ordered at once, and on stable storage after the next durable call of any
+//!   process, as on a journaling disk.
 //! - **Sealing.** Every method that would change a sealed session fails with [`Kind::Sealed`], checked inside
 //!   the transaction. Exceptions: links, and a later expiry.
 //! - **Visibility.** What a method wrote is visible to every reader, in every process, once it has returned.
@@ -129,7 +131,8 @@ pub enum Outcome {
 pub struct Committed {
     pub artifact: Artifact,
     pub outcome: Outcome,
-    /// The inode that now stands under the name: another one than asked for only with [`Outcome::Idempotent`].
+    /// The inode that now stands under the name: another one than asked for with [`Outcome::Idempotent`], and when a
+    /// birth met a file that another mount had made under its name meanwhile (then it is a version of that file).
     pub ino: Ino,
 }
 
@@ -189,7 +192,7 @@ pub enum MustExist {
 /// One thing that another mount must drop from the kernel's caches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// A name came, went or leads elsewhere.
+    /// A name came, went or leads elsewhere; the times and link count of `parent` changed with it.
     Entry { parent: Ino, name: Name },
     /// Content or attributes of an inode.
     Inode { ino: Ino },
@@ -244,9 +247,10 @@ pub trait Catalog: Send + Sync + 'static {
     /// Any artifact that still exists (live, superseded, trashed), by ID. Expired ones do not exist.
     async fn artifact(&self, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Result<Option<Artifact>>;
     async fn blob(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Blob>>;
-    /// The `user.*` attributes of a file (its newest artifact's labels) or a directory (its defaults).
+    /// The `user.*` attributes of a file (its newest artifact's labels) or a directory (its defaults). Of a file,
+    /// `explicit` over `environment` is all of its metadata: what directories gave it is shown as environment.
     async fn labels(&self, ino: Ino) -> Result<Labels>;
-    /// What `ino` (a directory) and everything above it give to new files, nearest first.
+    /// What `ino` (a directory) and everything above it give to new files, nearest first. Not the tenant's own.
     async fn defaults(&self, ino: Ino) -> Result<Defaults>;
 
     // ---- reading: many rows --------------------------------------------------------------------------
@@ -327,7 +331,8 @@ pub trait Catalog: Send + Sync + 'static {
     /// Blobs, inline or provisional, that wait to be moved into the store: of `mount`, or inline ones of
     /// anyone with `None`; at most `limit`, oldest first.
     async fn unsettled(&self, mount: Option<MountId>, limit: u32) -> Result<Vec<Unsettled>>;
-    /// The blob is in the store now: inline bytes and provisional places are dropped.
+    /// The blob is in the store now: inline bytes and provisional places are dropped. Not durable by itself: whoever
+    /// removes a staging file next calls [`Catalog::forget_provisional`] (or `sync`) first.
     async fn settled(&self, tenant: TenantId, hash: BlobHash) -> Result<()>;
     /// The staging file no longer holds these bytes. `Err(Busy)` when an artifact still needs them and
     /// nothing else holds them: the caller must settle first.
@@ -350,7 +355,8 @@ pub trait Catalog: Send + Sync + 'static {
 
     // ---- restore -------------------------------------------------------------------------------------
     /// Brings a version or a trashed artifact back to its path as a new version with the same bytes and a new
-    /// ID (`id`); the live artifact, if any, becomes an earlier version.
+    /// ID (`id`); the live artifact, if any, becomes an earlier version. Removed directories of the path come back.
+    /// `fresh` is the inode and cookie of a file that has to be made. A live artifact is answered as it is.
     async fn restore(
         &self,
         origin: Origin,

@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::artifact::content_type::{HEAD, guess};
 use crate::artifact::ids::{ArtifactId, Ino, SessionId};
@@ -24,6 +25,12 @@ const IN_MEMORY_MAX: u64 = 8 << 20;
 /// A commit that finds its blob gone stores the bytes and comes again. A garbage collector that deletes the same
 /// blob five times in a row between two statements is a bug, not bad luck.
 const ROUNDS: u32 = 5;
+
+/// The store retries by itself until the timeout and then says why it failed: it gets this much longer to say so.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Bytes a second of the slowest link that is waited for.
+const SLOWEST: u64 = 256 << 10;
 
 /// Bytes with their digest.
 #[derive(Clone, Debug)]
@@ -189,10 +196,9 @@ impl Store {
         let share = u32::try_from(digest.size).unwrap_or(u32::MAX).clamp(1, BYTES_IN_FLIGHT);
         // Streamed bodies take little memory but a whole connection: they count as one in-memory body.
         let share = if digest.size > IN_MEMORY_MAX { u32::try_from(IN_MEMORY_MAX).unwrap_or(share) } else { share };
+        let _bytes = self.slot(&self.inner.bytes, share).await?;
+        let _upload = self.slot(&self.inner.uploads, 1).await?;
         let work = async {
-            let closed = |_| Error::internal("the store is closed");
-            let _bytes = self.inner.bytes.acquire_many(share).await.map_err(closed)?;
-            let _upload = self.inner.uploads.acquire().await.map_err(closed)?;
             let body = match source {
                 Source::File { staging, digest } if digest.size > IN_MEMORY_MAX => Body::File {
                     file: staging.file.clone(),
@@ -207,15 +213,31 @@ impl Store {
             self.blobs.put(&self.blob_key(digest.hash), body).await?;
             hit("ingest::after_put")
         };
-        let result = match tokio::time::timeout(self.options.upload_timeout, work).await {
+        let allowed = self.options.upload_timeout + GRACE + Duration::from_secs(digest.size / SLOWEST);
+        let result = match tokio::time::timeout(allowed, work).await {
             Ok(result) => result,
-            Err(_) => Err(Error::new(
-                Kind::StoreUnavailable,
-                format!("{} did not take the bytes within {:?}", self.blobs.describe(), self.options.upload_timeout),
-            )),
+            Err(_) => Err(self.out_of_time(allowed)),
         };
         self.note_store(&result);
         result
+    }
+
+    /// Waits its turn. As long as uploads succeed that may take its time; behind a failing store it counts as failing.
+    async fn slot<'a>(&self, places: &'a Semaphore, count: u32) -> Result<SemaphorePermit<'a>> {
+        loop {
+            match tokio::time::timeout(self.options.upload_timeout, places.acquire_many(count)).await {
+                Ok(got) => return got.map_err(|_| Error::internal("the store is closed")),
+                Err(_) if self.last_store_error().is_some() => {
+                    return Err(self.out_of_time(self.options.upload_timeout));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn out_of_time(&self, allowed: Duration) -> Error {
+        let text = format!("{} did not take the bytes within {allowed:?}", self.blobs.describe());
+        Error::new(Kind::StoreUnavailable, text)
     }
 
     /// The source's bytes in one buffer, proven against the digest in that very buffer.

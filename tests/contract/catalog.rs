@@ -62,6 +62,7 @@ suite! { sqlite, crate::contract::catalog::World::sqlite(),
     recovery { found_bytes_go_to_the_trash restore_from_trash_and_versions restore_revives_directories }
     queries { find_narrows_and_pages find_by_path sessions_and_usage versions_of_a_path }
     changes { others_hear_and_the_maker_does_not a_waiter_wakes_in_time }
-    shared { two_handles_see_each_other eight_committers_at_once sealing_races_with_commits two_processes_make_one_tenant }
+    shared { two_handles_see_each_other eight_committers_at_once sealing_races_with_commits two_processes_make_one_tenant
+        reads_of_one_row_answer_at_the_first_poll }
     model { the_tree_behaves_as_its_model }
 }

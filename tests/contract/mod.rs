@@ -1,3 +1,4 @@
 //! What every implementation of a trait must pass.
 
+mod blob;
 mod catalog;

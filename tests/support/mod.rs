@@ -1,7 +1,9 @@
 //! What tests on real mounts share: a sandbox, a mount in it, shells, waiting with a deadline.
 #![allow(dead_code, unused_imports, reason = "each helper is for whichever tests need it")]
 
+pub mod blobs;
 pub mod mount;
+pub mod s3;
 pub mod sandbox;
 pub mod sh;
 pub mod wait;

@@ -166,3 +166,79 @@ fn run_one(conn: &Connection, job: Job, alone: bool, answers: &mut Vec<Box<dyn F
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::sqlite::schema;
+
+    fn writer() -> (tempfile::TempDir, std::path::PathBuf, Writer) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.db");
+        let conn = schema::open_writer(&path).unwrap();
+        conn.execute_batch("CREATE TABLE t(n INTEGER)").unwrap();
+        (dir, path, Writer::start(conn).unwrap())
+    }
+
+    fn insert(conn: &Connection, n: i64) -> Result<()> {
+        conn.execute("INSERT INTO t VALUES (?)", [n])?;
+        Ok(())
+    }
+
+    fn level(conn: &Connection) -> Result<i64> {
+        Ok(conn.query_row("PRAGMA synchronous", [], |r| r.get(0))?)
+    }
+
+    fn rows(path: &std::path::Path) -> Vec<i64> {
+        let conn = schema::open_reader(path).unwrap();
+        let mut stmt = conn.prepare("SELECT n FROM t ORDER BY n").unwrap();
+        stmt.query_map([], |r| r.get(0)).unwrap().map(|n| n.unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn in_one_batch_a_failing_job_undoes_only_itself() {
+        let (_dir, path, writer) = writer();
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let hold = writer.run(false, move |_| gate.recv().map_err(|e| Error::internal(e.to_string())));
+        let jobs = (0..10).map(|n| {
+            writer.run(n == 9, move |c: &Connection| {
+                insert(c, n)?;
+                assert_ne!(n, 4, "a bug");
+                if n % 3 == 1 { Err(Error::invalid("no")) } else { Ok(()) }
+            })
+        });
+        // Everything is queued behind the job that waits, so it all becomes one batch.
+        let all = futures::future::join_all(jobs);
+        let release = async move { open.send(()).unwrap() };
+        let (held, results, ()) = tokio::join!(hold, all, release);
+        held.unwrap();
+        let failed: Vec<_> = (0..10).filter(|n| results[usize::try_from(*n).unwrap()].is_err()).collect();
+        assert_eq!(failed, [1, 4, 7]);
+        assert_eq!(rows(&path), [0, 2, 3, 5, 6, 8, 9]);
+        let alone: Result<()> = writer.run(true, |c| insert(c, 50).and(Err(Error::invalid("no")))).await;
+        assert!(alone.is_err());
+        assert_eq!(rows(&path).len(), 7);
+    }
+
+    #[tokio::test]
+    async fn only_durable_jobs_pay_for_a_sync() {
+        let (_dir, _path, writer) = writer();
+        for durable in [false, true, false, true] {
+            // SQLite's numbers: 1 is NORMAL, 2 is FULL.
+            let seen = writer.run(durable, level).await.unwrap();
+            assert_eq!(seen, if durable { 2 } else { 1 });
+        }
+    }
+
+    #[tokio::test]
+    async fn dropping_the_writer_finishes_what_was_queued() {
+        let (_dir, path, writer) = writer();
+        for n in 0..100 {
+            let job = writer.run(false, move |c| insert(c, n));
+            // Polled once, then dropped: the job is on its way.
+            assert!(futures::FutureExt::now_or_never(job).is_none_or(|r: Result<()>| r.is_ok()));
+        }
+        drop(writer);
+        assert_eq!(rows(&path).len(), 100);
+    }
+}

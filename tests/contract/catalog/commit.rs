@@ -213,6 +213,14 @@ pub async fn expired_files_do_not_exist(w: &World) {
     let fresh = w.file(dir, "a", b"1").await;
     assert_eq!((fresh.outcome, fresh.artifact.version), (Outcome::New, 2));
     assert_ne!(fresh.ino, made.ino);
+    // Nor is it when a handle of before writes them again.
+    let mut x = w.birth(dir, "open", b"3");
+    x.labels.ttl = Some(String::from("1h"));
+    let open = w.commit(x).await;
+    w.advance(DAY);
+    let again = w.commit(w.rewrite(open.ino, b"3")).await;
+    assert_eq!((again.outcome, again.artifact.version), (Outcome::New, 2));
+    w.cat.unlink(w.origin, dir, &name("open"), w.now()).await.unwrap();
     // And a directory that holds only expired files is empty.
     let mut x = w.birth(dir, "b", b"2");
     x.labels.ttl = Some(String::from("1h"));

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use outputfs::artifact::Kind;
 use outputfs::catalog::{CommitError, RenameMode};
 
@@ -112,4 +113,27 @@ pub async fn two_processes_make_one_tenant(w: &World) {
         seen.push(task.await.unwrap());
     }
     assert!(seen.windows(2).all(|p| p[0] == p[1]));
+}
+
+/// What the FUSE thread relies on: it polls once, outside any runtime.
+pub async fn reads_of_one_row_answer_at_the_first_poll(w: &World) {
+    let made = w.file(w.root(), "a", b"1").await;
+    let (cat, root, tenant, now) = (Arc::clone(&w.cat), w.root(), w.tenant.id, w.now());
+    let (ino, id, hash) = (made.ino, made.artifact.id, made.artifact.hash);
+    let thread = std::thread::spawn(move || {
+        let a = name("a");
+        assert!(cat.lookup(root, &a, now).now_or_never().unwrap().unwrap().is_some());
+        assert!(cat.node(ino, now).now_or_never().unwrap().unwrap().is_some());
+        assert!(cat.place(ino).now_or_never().unwrap().unwrap().is_some());
+        assert_eq!(cat.path(ino).now_or_never().unwrap().unwrap(), b"a");
+        assert!(cat.artifact(tenant, id, now).now_or_never().unwrap().unwrap().is_some());
+        assert!(cat.blob(tenant, hash).now_or_never().unwrap().unwrap().is_some());
+        assert!(cat.labels(ino).now_or_never().unwrap().is_ok());
+        assert!(cat.defaults(root).now_or_never().unwrap().is_ok());
+        assert_eq!(cat.list(root, 0, 128, now).now_or_never().unwrap().unwrap().len(), 1);
+        assert!(cat.session(tenant, &"run".parse().unwrap()).now_or_never().unwrap().unwrap().is_some());
+        assert!(cat.tenant(&"default".parse().unwrap(), now).now_or_never().unwrap().is_ok());
+        assert!(cat.last_change().now_or_never().unwrap().is_ok());
+    });
+    thread.join().unwrap();
 }
