@@ -83,6 +83,7 @@ fn code(kind: Kind) -> &'static str {
         | Kind::IsADirectory
         | Kind::CrossSession
         | Kind::TooManyLinks
+        | Kind::NoSuchAddress
         | Kind::Unsupported
         | Kind::NoSuchAddress
         | Kind::BadHandle => "invalid_request",
