@@ -83,8 +83,8 @@ fn code(kind: Kind) -> &'static str {
         | Kind::IsADirectory
         | Kind::CrossSession
         | Kind::TooManyLinks
-        | Kind::Unsupported
         | Kind::NoSuchAddress
+        | Kind::Unsupported
         | Kind::BadHandle => "invalid_request",
         Kind::StoreUnavailable | Kind::TimedOut => "store_unavailable",
         Kind::NoSpace => "no_space",

@@ -53,8 +53,10 @@ impl Intercept for KnownPayload {
 pub(super) async fn put(store: &S3Store, key: &BlobKey, body: Body) -> Result<()> {
     let what = format!("storing '{}'", key.0);
     match body {
-        Body::Bytes { bytes, hash } if bytes.len() as u64 <= SMALL_MAX => put_small(store, &what, key, bytes, hash).await,
-        Body::Bytes { bytes, .. } => put_parts(store, &what, key, &Source::Memory(bytes)).await,
+        Body::Bytes { bytes, hash } if bytes.len() as u64 <= SMALL_MAX => {
+            put_small(store, &what, key, bytes, hash).await
+        }
+        Body::Bytes { bytes, .. } => Box::pin(put_parts(store, &what, key, &Source::Memory(bytes))).await,
         Body::File { file, path, size, hash, .. } if size <= SMALL_MAX => {
             let bytes = blocking(size, move || {
                 let bytes = read_range(&file, &path, 0..size)?;
@@ -69,7 +71,8 @@ pub(super) async fn put(store: &S3Store, key: &BlobKey, body: Body) -> Result<()
         }
         Body::File { file, path, size, hash, chunks } => {
             check_digest_count(size, &chunks)?;
-            put_parts(store, &what, key, &Source::File(Arc::new(Staged { file, path, size, hash, chunks }))).await
+            let staged = Arc::new(Staged { file, path, size, hash, chunks });
+            Box::pin(put_parts(store, &what, key, &Source::File(staged))).await
         }
     }
 }
@@ -128,8 +131,16 @@ impl Source {
                     for index in part.start / CHUNK..part.end.div_ceil(CHUNK) {
                         let chunk = chunk_range(index, staged.size);
                         let at = |n: u64| usize::try_from(n - part.start).unwrap_or(usize::MAX);
-                        check_chunk(&bytes[at(chunk.start)..at(chunk.end)], index, staged.size, staged.hash, &staged.chunks)
-                            .map_err(|e| Error::new(e.kind, format!("{}: changed: {}", staged.path.display(), e.message)))?;
+                        check_chunk(
+                            &bytes[at(chunk.start)..at(chunk.end)],
+                            index,
+                            staged.size,
+                            staged.hash,
+                            &staged.chunks,
+                        )
+                        .map_err(|e| {
+                            Error::new(e.kind, format!("{}: changed: {}", staged.path.display(), e.message))
+                        })?;
                     }
                     bytes
                 }
@@ -174,10 +185,12 @@ impl Drop for Unfinished {
 }
 
 async fn put_parts(store: &S3Store, what: &str, key: &BlobKey, source: &Source) -> Result<()> {
-    match upload(store, what, key, source).await {
+    match Box::pin(upload(store, what, key, source)).await {
         // The server finished the upload, but its answer was lost and the repeated request finds nothing to
         // finish; or it forgot the upload. Sending all again is right in both cases, and rare.
-        Err(e) if e.kind == Kind::NotFound && e.message.contains("upload") => upload(store, what, key, source).await,
+        Err(e) if e.kind == Kind::NotFound && e.message.contains("upload") => {
+            Box::pin(upload(store, what, key, source)).await
+        }
         done => done,
     }
 }
