@@ -333,7 +333,7 @@ mod tests {
         let cache = BlobCache::open(dir.path(), 3500).unwrap();
         let [a, b, c] = [1, 2, 3].map(|n| insert(&cache, n));
         let (held, _) = cache.open_file(b).unwrap();
-        cache.open_file(a).unwrap();
+        drop((cache.open_file(c).unwrap(), cache.open_file(a).unwrap()));
         let d = insert(&cache, 4);
         assert!(cache.open_file(b).is_none(), "b was used longest ago");
         assert!([a, c, d].iter().all(|&h| cache.open_file(h).is_some()));
