@@ -3,5 +3,6 @@
 
 mod arrows;
 mod contract;
+mod http;
 mod store;
 mod support;

@@ -235,7 +235,8 @@ impl BlobStore for LocalStore {
                 use std::os::unix::fs::MetadataExt;
                 let device = |p: &Path| std::fs::metadata(p).map(|m| m.dev());
                 let temp_dir = temp.parent().unwrap_or(&temp);
-                device(&from).map_err(|e| Error::io(&from, &e))? != device(temp_dir).map_err(|e| Error::io(temp_dir, &e))?
+                device(&from).map_err(|e| Error::io(&from, &e))?
+                    != device(temp_dir).map_err(|e| Error::io(temp_dir, &e))?
             };
             if !crosses {
                 return rename_durably(&from, &target);

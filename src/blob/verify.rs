@@ -51,9 +51,10 @@ pub(crate) fn read_range(file: &File, path: &Path, range: std::ops::Range<u64>) 
     let mut buf = vec![0; length(&range)?];
     match file.read_exact_at(&mut buf, range.start) {
         Ok(()) => Ok(buf),
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Err(Error::new(Kind::Corrupt, format!("{}: shorter than the {} bytes on record", path.display(), range.end)))
-        }
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(Error::new(
+            Kind::Corrupt,
+            format!("{}: shorter than the {} bytes on record", path.display(), range.end),
+        )),
         Err(e) => Err(Error::io(path, &e)),
     }
 }
@@ -91,7 +92,11 @@ pub(crate) fn check_digest_count(size: u64, chunks: &Chunks) -> Result<()> {
     if chunk_count(size) == 1 || chunk_count(size) == chunks.0.len() as u64 {
         return Ok(());
     }
-    Err(Error::invalid(format!("a blob of {size} bytes has {} chunk digests, not {}", chunk_count(size), chunks.0.len())))
+    Err(Error::invalid(format!(
+        "a blob of {size} bytes has {} chunk digests, not {}",
+        chunk_count(size),
+        chunks.0.len()
+    )))
 }
 
 /// Checks the first `size` bytes of `file` chunk by chunk. Blocking.

@@ -48,11 +48,15 @@ impl S3Config {
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         if !(3..=63).contains(&bucket.len()) || !bucket.chars().all(plain) {
-            return Err(Error::invalid(format!("'{bucket}' is not a bucket's name: 3 to 63 letters, digits, '.', '-'")));
+            return Err(Error::invalid(format!(
+                "'{bucket}' is not a bucket's name: 3 to 63 letters, digits, '.', '-'"
+            )));
         }
         let prefix = prefix.trim_matches('/');
         if prefix.contains("//") || prefix.split('/').any(|part| part == "." || part == "..") {
-            return Err(Error::invalid(format!("'{prefix}' is not usable as a prefix: it has an empty or dotted part")));
+            return Err(Error::invalid(format!(
+                "'{prefix}' is not usable as a prefix: it has an empty or dotted part"
+            )));
         }
         Ok(Self {
             bucket: bucket.to_owned(),
@@ -121,7 +125,9 @@ mod tests {
         for whole in ["s3://my-bucket", "s3://my-bucket/"] {
             assert_eq!(S3Config::parse(whole).unwrap().prefix, "");
         }
-        for bad in ["my-bucket", "s3://", "s3:///x", "s3://b", "s3://has space/x", "s3://bucket/a//b", "s3://bucket/../x"] {
+        for bad in
+            ["my-bucket", "s3://", "s3:///x", "s3://b", "s3://has space/x", "s3://bucket/a//b", "s3://bucket/../x"]
+        {
             assert!(S3Config::parse(bad).is_err(), "{bad}");
         }
     }

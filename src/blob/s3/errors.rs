@@ -36,14 +36,22 @@ where
             if text.contains("no providers in chain provided credentials") || text.contains("CredentialsNotLoaded") {
                 return Error::new(
                     Kind::Forbidden,
-                    format!("{what}: there are no credentials for {store}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"),
+                    format!(
+                        "{what}: there are no credentials for {store}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE"
+                    ),
                 );
             }
-            let kind = if matches!(error, SdkError::ConstructionFailure(_)) { Kind::Internal } else { Kind::StoreUnavailable };
+            let kind =
+                if matches!(error, SdkError::ConstructionFailure(_)) { Kind::Internal } else { Kind::StoreUnavailable };
             Error::new(kind, format!("{what}: {store} cannot be reached: {}", innermost(&error)))
         }
-        SdkError::TimeoutError(_) => Error::new(Kind::StoreUnavailable, format!("{what}: {store} did not answer in time")),
-        _ => Error::new(Kind::StoreUnavailable, format!("{what}: the answer of {store} makes no sense: {}", innermost(&error))),
+        SdkError::TimeoutError(_) => {
+            Error::new(Kind::StoreUnavailable, format!("{what}: {store} did not answer in time"))
+        }
+        _ => Error::new(
+            Kind::StoreUnavailable,
+            format!("{what}: the answer of {store} makes no sense: {}", innermost(&error)),
+        ),
     }
 }
 
@@ -54,9 +62,7 @@ fn from_answer(place: &Place<'_>, status: u16, code: &str, message: &str) -> Err
         ("NoSuchBucket", _) => (Kind::NotFound, format!("bucket '{bucket}' does not exist on {store}")),
         ("NoSuchUpload", _) => (Kind::NotFound, format!("{store} does not know the upload any more")),
         ("NoSuchKey" | "NotFound", _) => (Kind::NotFound, NO_SUCH_KEY.to_owned()),
-        ("InvalidRange", _) | (_, 416) => {
-            (Kind::Corrupt, "the object is shorter than on record".to_owned())
-        }
+        ("InvalidRange", _) | (_, 416) => (Kind::Corrupt, "the object is shorter than on record".to_owned()),
         ("BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _) => {
             (Kind::Corrupt, format!("{store} received other bytes than were sent: {message}"))
         }
@@ -68,20 +74,35 @@ fn from_answer(place: &Place<'_>, status: u16, code: &str, message: &str) -> Err
             (Kind::Forbidden, format!("{store} refused the request because this machine's clock is wrong: {message}"))
         }
         ("InvalidAccessKeyId", _) => (Kind::Forbidden, format!("{store} does not know the access key: {message}")),
-        ("SignatureDoesNotMatch", _) => {
-            (Kind::Forbidden, format!("{store} refused the signature: the secret key is wrong, or the clock: {message}"))
-        }
-        ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _) | (_, 301 | 307) => {
+        ("SignatureDoesNotMatch", _) => (
+            Kind::Forbidden,
+            format!("{store} refused the signature: the secret key is wrong, or the clock: {message}"),
+        ),
+        ("AuthorizationHeaderMalformed" | "PermanentRedirect" | "IllegalLocationConstraintException", _)
+        | (_, 301 | 307) => {
             (Kind::Forbidden, format!("{store} is in another region or at another endpoint: {message}"))
         }
         ("EntityTooLarge", _) => (Kind::FileTooLarge, format!("{store} does not take objects of this size")),
-        ("SlowDown" | "RequestTimeout" | "Throttling" | "ThrottlingException" | "InternalError" | "ServiceUnavailable" | "OperationAborted", _)
+        (
+            "SlowDown"
+            | "RequestTimeout"
+            | "Throttling"
+            | "ThrottlingException"
+            | "InternalError"
+            | "ServiceUnavailable"
+            | "OperationAborted",
+            _,
+        )
         | (_, 408 | 429 | 500..=599) => {
             let said = if message.is_empty() { code } else { message };
             (Kind::StoreUnavailable, format!("{store} answered {status}: {said}"))
         }
         (_, 401 | 403) => {
-            let said = if message.is_empty() { "the credentials do not allow it, are wrong, or the bucket is another's" } else { message };
+            let said = if message.is_empty() {
+                "the credentials do not allow it, are wrong, or the bucket is another's"
+            } else {
+                message
+            };
             (Kind::Forbidden, format!("bucket '{bucket}' at {store} refuses access: {said}"))
         }
         // HEAD answers carry no code.

@@ -141,7 +141,10 @@ impl S3Store {
         let filled = async {
             while let Some(piece) = body.next().await {
                 let piece = piece.map_err(|e| {
-                    Error::new(Kind::StoreUnavailable, format!("{what}: the answer of {} broke off: {e}", self.described))
+                    Error::new(
+                        Kind::StoreUnavailable,
+                        format!("{what}: the answer of {} broke off: {e}", self.described),
+                    )
                 })?;
                 bytes.extend_from_slice(&piece);
             }
@@ -189,9 +192,8 @@ impl BlobStore for S3Store {
 
     async fn head(&self, key: &BlobKey) -> Result<Option<u64>> {
         let what = format!("looking '{}' up", key.0);
-        let found = self
-            .call(&what, 0, || self.client.head_object().bucket(&*self.bucket).key(self.object(key)).send())
-            .await;
+        let found =
+            self.call(&what, 0, || self.client.head_object().bucket(&*self.bucket).key(self.object(key)).send()).await;
         match found {
             Ok(head) => Ok(Some(head.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0))),
             // An answer to HEAD has no body that could tell a missing bucket from a missing key.

@@ -53,7 +53,9 @@ impl Intercept for KnownPayload {
 pub(super) async fn put(store: &S3Store, key: &BlobKey, body: Body) -> Result<()> {
     let what = format!("storing '{}'", key.0);
     match body {
-        Body::Bytes { bytes, hash } if bytes.len() as u64 <= SMALL_MAX => put_small(store, &what, key, bytes, hash).await,
+        Body::Bytes { bytes, hash } if bytes.len() as u64 <= SMALL_MAX => {
+            put_small(store, &what, key, bytes, hash).await
+        }
         Body::Bytes { bytes, .. } => put_parts(store, &what, key, &Source::Memory(bytes)).await,
         Body::File { file, path, size, hash, .. } if size <= SMALL_MAX => {
             let bytes = blocking(size, move || {
@@ -128,8 +130,16 @@ impl Source {
                     for index in part.start / CHUNK..part.end.div_ceil(CHUNK) {
                         let chunk = chunk_range(index, staged.size);
                         let at = |n: u64| usize::try_from(n - part.start).unwrap_or(usize::MAX);
-                        check_chunk(&bytes[at(chunk.start)..at(chunk.end)], index, staged.size, staged.hash, &staged.chunks)
-                            .map_err(|e| Error::new(e.kind, format!("{}: changed: {}", staged.path.display(), e.message)))?;
+                        check_chunk(
+                            &bytes[at(chunk.start)..at(chunk.end)],
+                            index,
+                            staged.size,
+                            staged.hash,
+                            &staged.chunks,
+                        )
+                        .map_err(|e| {
+                            Error::new(e.kind, format!("{}: changed: {}", staged.path.display(), e.message))
+                        })?;
                     }
                     bytes
                 }
