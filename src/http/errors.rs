@@ -85,6 +85,7 @@ fn code(kind: Kind) -> &'static str {
         | Kind::TooManyLinks
         | Kind::NoSuchAddress
         | Kind::Unsupported
+        | Kind::NoSuchAddress
         | Kind::BadHandle => "invalid_request",
         Kind::StoreUnavailable | Kind::TimedOut => "store_unavailable",
         Kind::NoSpace => "no_space",

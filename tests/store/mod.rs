@@ -5,6 +5,7 @@ mod crash;
 mod ingest;
 mod links;
 mod recover;
+mod s3;
 mod seal;
 
 use std::path::Path;

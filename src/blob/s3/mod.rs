@@ -38,6 +38,8 @@ use crate::artifact::{Error, Kind, Result};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests at one time, and so connections: enough to fill a link, far below what servers and `ulimit -n` bear.
 const MAX_REQUESTS: usize = 64;
+/// Keys a page of a listing: S3's limit, which other servers exceed unless told.
+const PAGE: i32 = 1000;
 /// The longest life of a presigned URL that S3 accepts.
 const MAX_PRESIGNED: Duration = Duration::from_secs(7 * 86_400);
 
@@ -217,6 +219,7 @@ impl BlobStore for S3Store {
                     .list_objects_v2()
                     .bucket(&*self.bucket)
                     .prefix(format!("{}{prefix}", self.prefix))
+                    .max_keys(PAGE)
                     .set_start_after(after.map(|key| self.object(key)))
                     .send()
             })
