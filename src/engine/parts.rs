@@ -9,6 +9,7 @@ use crate::blob::open::{StoreOptions, open_store};
 use crate::blob::retry::Policy;
 use crate::engine::open::StoreConfig;
 use crate::engine::place::Place;
+use crate::engine::store::blocking;
 use crate::staging::state_dir::StateDir;
 
 pub(crate) async fn blob_store(place: &Place, state: &StateDir, config: &StoreConfig) -> Result<Arc<dyn BlobStore>> {
@@ -25,6 +26,6 @@ pub(crate) async fn blob_store(place: &Place, state: &StateDir, config: &StoreCo
 }
 
 pub(crate) async fn cache(state: &StateDir, config: &StoreConfig) -> Result<Arc<BlobCache>> {
-    let _ = (state, config);
-    Ok(Arc::new(BlobCache {}))
+    let (root, limit) = (state.cache_dir(), config.cache_bytes);
+    blocking(move || BlobCache::open(&root, limit)).await
 }

@@ -1,54 +1,53 @@
 //! Committed content, wherever its bytes are.
 
+use std::fs::File;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use crate::artifact::name::display_bytes;
 use crate::artifact::record::{Artifact, BlobPlace};
 use crate::artifact::{Error, Kind, Result};
-use crate::blob::reader::{ContentReader, ReadContent};
+use crate::blob::reader::{Content, ContentReader};
 use crate::engine::store::Store;
-use crate::staging::hash::hash_bytes;
+
+/// How often the catalog is asked again where bytes are that moved between its answer and their opening.
+const ROUNDS: u32 = 3;
 
 impl Store {
     /// A verified reader of an artifact's bytes: inline, provisional, local or remote. Errors name artifact and key.
     ///
     /// # Errors
-    /// `NotFound` when the catalog knows no such blob; of the store.
+    /// `NotFound` when the catalog or a local store has no such blob; of the store.
     pub async fn reader(&self, artifact: &Artifact) -> Result<ContentReader> {
-        let blob = self.catalog.blob(artifact.tenant, artifact.hash).await?;
-        let blob = blob.ok_or_else(|| Error::not_found(format!("{}: its bytes are unknown", artifact.id)))?;
-        let bytes = match &blob.place {
-            BlobPlace::Inline(bytes) => bytes.clone(),
-            BlobPlace::Provisional { mount, file } => match std::fs::read(self.state.staging_path(*mount, file)) {
-                Ok(mut b) => {
-                    b.truncate(usize::try_from(blob.size).unwrap_or(0));
-                    b.into()
+        let label = format!("{} {}", artifact.id, display_bytes(&artifact.filename));
+        let mut last = None;
+        for _ in 0..ROUNDS {
+            let blob = self.catalog.blob(artifact.tenant, artifact.hash).await?;
+            let blob = blob.ok_or_else(|| Error::not_found(format!("{label}: the catalog does not know its bytes")))?;
+            let content = Content { label: label.clone(), hash: blob.hash, size: blob.size, chunks: blob.chunks };
+            match blob.place {
+                BlobPlace::Inline(bytes) => return Ok(ContentReader::inline(content, bytes)),
+                BlobPlace::Provisional { mount, file } => {
+                    let path = self.state.staging_path(mount, &file);
+                    // One `open` of a local file, as cheap as the row that named it.
+                    match File::open(&path) {
+                        Ok(file) => return Ok(ContentReader::file(content, Arc::new(file), path)),
+                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(e) => return Err(Error::io(&path, &e)),
+                    }
+                    // Moved into the store, and the catalog hears of it next; or its owner died just then.
+                    let key = self.blob_key(artifact.hash);
+                    if self.blobs.head(&key).await? == Some(artifact.size) {
+                        return ContentReader::stored(content, key, &self.blobs, &self.cache);
+                    }
+                    last = Some(Error::new(Kind::NotFound, format!("{label}: staging file {} is gone", path.display())));
                 }
-                Err(_) => self.blobs.get(&self.blob_key(artifact.hash), None).await?,
-            },
-            BlobPlace::Stored => self.blobs.get(&self.blob_key(artifact.hash), None).await?,
-        };
-        if hash_bytes(&bytes).hash != artifact.hash {
-            return Err(Error::new(Kind::Corrupt, format!("{}: bytes do not match", artifact.id)));
+                BlobPlace::Stored => {
+                    let key = self.blob_key(artifact.hash);
+                    return ContentReader::stored(content, key, &self.blobs, &self.cache)
+                        .map_err(|e| Error::new(e.kind, format!("{label}: {e}")));
+                }
+            }
         }
-        Ok(ContentReader(Arc::new(Whole(bytes))))
-    }
-}
-
-/// Stand-in until the readers are merged.
-struct Whole(Bytes);
-
-#[async_trait::async_trait]
-impl ReadContent for Whole {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-    async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
-        Ok(self.0.slice(from..from.saturating_add(len).min(self.0.len())))
-    }
-    async fn as_file(&self) -> Result<(Arc<std::fs::File>, std::path::PathBuf)> {
-        Err(Error::new(Kind::Unsupported, "stand-in"))
+        Err(last.unwrap_or_else(|| Error::internal("the place of a blob kept changing")))
     }
 }

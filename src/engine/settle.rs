@@ -276,8 +276,19 @@ impl Store {
             }
             Frozen::InUse => return Ok(Fate::Waits),
         }
-        remove_staging(path)?;
-        Ok(Fate::Moved)
+        let (cache, at) = (Arc::clone(&self.cache), path.to_owned());
+        let local = self.blobs.is_local();
+        blocking(move || {
+            // Nobody can write it and its bytes were proven: the next reader need not fetch them.
+            if !local && at.exists() {
+                match cache.insert_file(hash, &at) {
+                    Ok(()) => return Ok(Fate::Moved),
+                    Err(e) => tracing::warn!(error = %e, "an uploaded file could not be kept in the cache"),
+                }
+            }
+            remove_staging(&at).map(|()| Fate::Moved)
+        })
+        .await
     }
 
     /// Puts the committed prefix of a file that may be written to meanwhile: the store checks what it is sent.
