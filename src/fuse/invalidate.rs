@@ -29,7 +29,10 @@ pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle
                 push(&notifier, root, &change);
             }
         })
-        .map_or_else(|e| tracing::error!(error = %e, "no thread for cache invalidation: other mounts' changes show late"), |_| ());
+        .map_or_else(
+            |e| tracing::error!(error = %e, "no thread for cache invalidation: other mounts' changes show late"),
+            |_| (),
+        );
     tokio::spawn(async move {
         let catalog = volume.store.catalog.clone();
         let mut seq = None;

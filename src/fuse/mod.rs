@@ -95,10 +95,7 @@ impl Mounted {
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
             Err(rustix::io::Errno::PERM) => fusermount(&self.mountpoint, lazy)?,
             Err(rustix::io::Errno::BUSY) => {
-                return Err(Error::new(
-                    Kind::Busy,
-                    format!("{}: files are open below it", self.mountpoint.display()),
-                ));
+                return Err(Error::new(Kind::Busy, format!("{}: files are open below it", self.mountpoint.display())));
             }
             Err(e) => return Err(Error::io(&self.mountpoint, &e.into())),
         }
@@ -164,10 +161,14 @@ fn explain(e: &std::io::Error, mountpoint: &std::path::Path) -> Error {
         );
     }
     match e.kind() {
-        std::io::ErrorKind::NotFound => Error::not_found(format!("{at}: no such directory (or fusermount3 is not installed)")),
+        std::io::ErrorKind::NotFound => {
+            Error::not_found(format!("{at}: no such directory (or fusermount3 is not installed)"))
+        }
         std::io::ErrorKind::PermissionDenied => Error::new(
             Kind::Forbidden,
-            format!("{at}: not permitted to mount ({e}): run as root, install fuse3 (fusermount3), or give the container '--device /dev/fuse --cap-add SYS_ADMIN'"),
+            format!(
+                "{at}: not permitted to mount ({e}): run as root, install fuse3 (fusermount3), or give the container '--device /dev/fuse --cap-add SYS_ADMIN'"
+            ),
         ),
         _ => Error::new(Kind::Internal, format!("{at}: cannot mount: {e}")),
     }

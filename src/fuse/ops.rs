@@ -11,8 +11,8 @@ use bytes::Bytes;
 use fuser::{
     BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 
 use crate::artifact::ids::Ino;
@@ -223,16 +223,7 @@ impl Filesystem for OutputFs {
         });
     }
 
-    fn mknod(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        os: &OsStr,
-        mode: u32,
-        umask: u32,
-        rdev: u32,
-        reply: ReplyEntry,
-    ) {
+    fn mknod(&self, req: &Request, parent: INodeNo, os: &OsStr, mode: u32, umask: u32, rdev: u32, reply: ReplyEntry) {
         let name = named!(os, reply);
         let (v, parent, who) = (self.volume.clone(), self.ino(parent), caller(req));
         let Some(kind) = kind_of_mode(mode) else {
@@ -571,4 +562,3 @@ fn xattr_reply(reply: ReplyXattr, size: u32, result: Result<Vec<u8>>) {
         Err(e) => reply.error(errno(&e)),
     }
 }
-
