@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
-use crate::artifact::record::Node;
+use crate::artifact::record::{Node, StoreState};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::reader::ContentReader;
 use crate::staging::file::StagingFile;
@@ -16,6 +16,8 @@ use super::handles::Handle;
 use super::live::Live;
 use super::save::blocking;
 
+/// Readers kept, each with an open file at most.
+const READERS: usize = 256;
 /// Above this a copy is worth a hop to the blocking pool.
 const COPY_AT_ONCE: u64 = 1 << 20;
 
@@ -47,21 +49,31 @@ impl Volume {
 
     /// A handle opened on bytes that have since become a blob reads the blob.
     async fn reopen(&self, live: &Live, slot: &parking_lot::Mutex<Option<ContentReader>>) -> Result<ContentReader> {
-        let node = self
-            .store
-            .catalog
-            .node(live.ino, self.now())
-            .await?
-            .ok_or_else(|| Error::not_found("the file is gone"))?;
+        let node =
+            self.store.catalog.node(live.ino, self.now()).await?.ok_or_else(|| Error::not_found("the file is gone"))?;
         let reader = self.reader_of(&node).await?;
         *slot.lock() = Some(reader.clone());
         Ok(reader)
     }
 
+    /// A reader of a committed file's bytes. Kept by hash, so that what was verified is not verified again at every open.
     pub(super) async fn reader_of(&self, node: &Node) -> Result<ContentReader> {
-        let (id, _) = node.content.ok_or_else(|| Error::internal("a committed file has content"))?;
+        let (id, hash) = node.content.ok_or_else(|| Error::internal("a committed file has content"))?;
+        if let Some(reader) = self.readers.lock().get(&hash) {
+            return Ok(reader.clone());
+        }
         let artifact = self.store.catalog.artifact(self.store.tenant.id, id, self.now()).await?;
-        self.store.reader(&artifact.ok_or_else(|| Error::not_found("the file has expired"))?).await
+        let artifact = artifact.ok_or_else(|| Error::not_found("the file has expired"))?;
+        let reader = self.store.reader(&artifact).await?;
+        // What is pending may still lie in a staging file that can change: looked up anew each time.
+        if self.store.catalog.store_state(id).await? == Some(StoreState::Stored) {
+            let mut readers = self.readers.lock();
+            if readers.len() >= READERS {
+                readers.clear();
+            }
+            readers.insert(hash, reader.clone());
+        }
+        Ok(reader)
     }
 
     /// Writes all of `data`; returns its length.
@@ -106,12 +118,12 @@ impl Volume {
             Handle::File { live, reader, .. } => {
                 if let Some(file) = staged_of(live) {
                     let from = if whence == libc::SEEK_DATA { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
-                    return rustix::fs::seek(&*file.file, from)
-                        .map(|n| i64::try_from(n).unwrap_or(i64::MAX))
-                        .map_err(|e| match e {
+                    return rustix::fs::seek(&*file.file, from).map(|n| i64::try_from(n).unwrap_or(i64::MAX)).map_err(
+                        |e| match e {
                             rustix::io::Errno::NXIO => Error::new(Kind::NoSuchAddress, "past the end"),
                             e => Error::io(&file.path, &e.into()),
-                        });
+                        },
+                    );
                 }
                 reader.lock().as_ref().map_or(0, |r| r.0.size())
             }
