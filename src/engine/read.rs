@@ -39,7 +39,8 @@ impl Store {
                     if self.blobs.head(&key).await? == Some(artifact.size) {
                         return ContentReader::stored(content, key, &self.blobs, &self.cache);
                     }
-                    last = Some(Error::new(Kind::NotFound, format!("{label}: staging file {} is gone", path.display())));
+                    last =
+                        Some(Error::new(Kind::NotFound, format!("{label}: staging file {} is gone", path.display())));
                 }
                 BlobPlace::Stored => {
                     let key = self.blob_key(artifact.hash);

@@ -11,8 +11,7 @@ use outputfs::blob::{BlobKey, BlobStore, Body, PresignHeaders};
 use crate::support::{blobs::Blob, s3};
 
 /// Around each boundary: empty, a chunk, the largest single request, several parts with a short last one.
-const SIZES: [usize; 8] =
-    [0, 1, 4096, 4 << 20, (4 << 20) + 1, 8 << 20, (8 << 20) + 1, (20 << 20) + 12_345];
+const SIZES: [usize; 8] = [0, 1, 4096, 4 << 20, (4 << 20) + 1, 8 << 20, (8 << 20) + 1, (20 << 20) + 12_345];
 
 async fn get_all(store: &dyn BlobStore, key: &BlobKey) -> Vec<u8> {
     store.get(key, None).await.unwrap().to_vec()

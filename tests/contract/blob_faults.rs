@@ -117,7 +117,9 @@ async fn an_upload_that_fails_is_abandoned() {
         if requests.iter().any(|r| r.starts_with("DELETE ") && r.contains("uploadId=")) {
             break;
         }
-        assert!(Instant::now() < deadline && !requests.iter().any(|r| r.starts_with("POST ") && r.contains("uploadId")));
+        assert!(
+            Instant::now() < deadline && !requests.iter().any(|r| r.starts_with("POST ") && r.contains("uploadId"))
+        );
         seen = 1;
     }
 }
@@ -138,7 +140,11 @@ async fn what_will_not_pass_is_told_at_once_in_plain_words() {
     let checks = outputfs::blob::doctor::examine(&missing).await;
     assert!(checks.len() == 1 && !checks[0].ok && checks[0].detail.contains("no-such-bucket-here"), "{checks:?}");
     assert!(started.elapsed() < Duration::from_secs(5), "it was tried again: {:?}", started.elapsed());
-    let nobody = S3Config { endpoint: Some("http://127.0.0.1:9".into()), retry: Policy { deadline: Duration::from_millis(300) }, ..s3::config() };
+    let nobody = S3Config {
+        endpoint: Some("http://127.0.0.1:9".into()),
+        retry: Policy { deadline: Duration::from_millis(300) },
+        ..s3::config()
+    };
     let error = S3Store::open(nobody).await.put(&BlobKey("k".into()), blob.body()).await.unwrap_err();
     assert_eq!(error.kind, Kind::StoreUnavailable);
     assert!(error.message.contains("refused"), "{error}");

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outputfs::artifact::error::Kind;
+use outputfs::blob::BlobStore;
 use outputfs::blob::cache::BlobCache;
 use outputfs::blob::reader::{Content, ContentReader};
 use outputfs::blob::retry::Policy;
 use outputfs::blob::s3::{S3Config, S3Store};
-use outputfs::blob::BlobStore;
 
 use crate::support::blobs::Blob;
 use crate::support::proxy::{Fault, Proxy};

@@ -177,7 +177,10 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
 
 async fn unavailable(client: &mut TcpStream) -> std::io::Result<()> {
     let body = "<?xml version=\"1.0\"?><Error><Code>ServiceUnavailable</Code><Message>try later</Message></Error>";
-    let head = format!("HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
     client.write_all(head.as_bytes()).await?;
     client.write_all(body.as_bytes()).await
 }
@@ -203,7 +206,8 @@ async fn read_message(
         }
     };
     let header = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':').map(str::trim));
-    let bodiless = answer == Some(true) || (answer.is_some() && [" 204 ", " 304 "].iter().any(|s| text[..16].contains(s)));
+    let bodiless =
+        answer == Some(true) || (answer.is_some() && [" 204 ", " 304 "].iter().any(|s| text[..16].contains(s)));
     let mut body = Vec::new();
     if bodiless {
     } else if let Some(length) = header("content-length").and_then(|n| n.parse::<usize>().ok()) {

@@ -292,7 +292,9 @@ fn entries(dir: &Path) -> Result<Vec<std::fs::DirEntry>> {
     match std::fs::read_dir(dir) {
         Ok(read) => read.collect::<std::io::Result<_>>().map_err(|e| Error::io(dir, &e)),
         // Not a directory, or gone since: nothing of ours in it.
-        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
         Err(e) => Err(Error::io(dir, &e)),
     }
 }
@@ -312,7 +314,12 @@ mod tests {
     }
 
     fn on_disk(root: &Path) -> usize {
-        entries(root).unwrap().iter().filter(|d| d.file_name().len() == 2).map(|d| entries(&d.path()).unwrap().len()).sum()
+        entries(root)
+            .unwrap()
+            .iter()
+            .filter(|d| d.file_name().len() == 2)
+            .map(|d| entries(&d.path()).unwrap().len())
+            .sum()
     }
 
     #[test]

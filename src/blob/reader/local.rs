@@ -214,11 +214,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bytes: Vec<u8> = (0..=255).cycle().take(9 << 20).collect();
         for bytes in [&bytes[..0], &bytes[..10], &bytes[..]] {
-            for reader in [on_disk(bytes, &dir).0, ContentReader::inline(content(bytes), Bytes::copy_from_slice(bytes))] {
-                for (offset, len) in [(0, 1), (0, 10 << 20), (5, 5), (5, 100), (4_194_300, 8), (9 << 20, 1), (1 << 40, 7)] {
+            for reader in [on_disk(bytes, &dir).0, ContentReader::inline(content(bytes), Bytes::copy_from_slice(bytes))]
+            {
+                for (offset, len) in
+                    [(0, 1), (0, 10 << 20), (5, 5), (5, 100), (4_194_300, 8), (9 << 20, 1), (1 << 40, 7)]
+                {
                     let at = |n: u64| usize::try_from(n).unwrap().min(bytes.len());
                     let want = &bytes[at(offset)..at(offset + len)];
-                    assert!(reader.read_at(offset, at(len).max(7)).await.unwrap().starts_with(&want[..want.len().min(7)]));
+                    assert!(
+                        reader.read_at(offset, at(len).max(7)).await.unwrap().starts_with(&want[..want.len().min(7)])
+                    );
                     assert_eq!(reader.read_at(offset, usize::try_from(len).unwrap()).await.unwrap().len(), want.len());
                 }
                 let (file, path) = reader.as_file().await.unwrap();
@@ -246,7 +251,11 @@ mod tests {
 
         let (small, writer) = on_disk(&[7; 100], &dir);
         writer.write_all_at(&[8], 99).unwrap();
-        assert_eq!(small.read_at(0, 1).await.unwrap_err().kind, Kind::Corrupt, "the whole is verified at the first byte");
+        assert_eq!(
+            small.read_at(0, 1).await.unwrap_err().kind,
+            Kind::Corrupt,
+            "the whole is verified at the first byte"
+        );
         let (short, writer) = on_disk(&bytes, &dir);
         writer.set_len(100).unwrap();
         assert_eq!(short.read_at(0, 1).await.unwrap_err().kind, Kind::Corrupt);

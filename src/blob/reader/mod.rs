@@ -82,12 +82,7 @@ impl ContentReader {
     ///
     /// # Errors
     /// `NotFound` when a local store has no such file; I/O errors with its path.
-    pub fn stored(
-        content: Content,
-        key: BlobKey,
-        store: &Arc<dyn BlobStore>,
-        cache: &Arc<BlobCache>,
-    ) -> Result<Self> {
+    pub fn stored(content: Content, key: BlobKey, store: &Arc<dyn BlobStore>, cache: &Arc<BlobCache>) -> Result<Self> {
         match store.local_path(&key) {
             Some(path) => {
                 let file = File::open(&path).map_err(|e| Error::io(&path, &e))?;

@@ -85,9 +85,9 @@ impl Remote {
         let (this, hash, size, digest) = (self.clone(), *hash, *size, chunks.clone());
         // As in `LocalContent`: hashing what is read.
         blocking((range.end - range.start) * 4, move || {
-            check_chunk(&bytes, index, size, hash, &digest).map(|()| bytes).map_err(|e| {
-                this.content.corrupt(&format!("{} ({})", this.key.0, this.store.describe()), &e)
-            })
+            check_chunk(&bytes, index, size, hash, &digest)
+                .map(|()| bytes)
+                .map_err(|e| this.content.corrupt(&format!("{} ({})", this.key.0, this.store.describe()), &e))
         })
         .await
     }

@@ -60,7 +60,9 @@ impl Volume {
         match tokio::time::timeout(deadline, tokio::spawn(saving)).await {
             Ok(Ok(result)) => result,
             Ok(Err(e)) => Err(Error::internal(format!("the save ended unexpectedly: {e}"))),
-            Err(_) => Err(Error::new(Kind::TimedOut, "the store did not answer in time; the bytes are kept and retried")),
+            Err(_) => {
+                Err(Error::new(Kind::TimedOut, "the store did not answer in time; the bytes are kept and retried"))
+            }
         }
     }
 
@@ -213,7 +215,10 @@ impl Volume {
             }
             _ => false,
         };
-        if !cached && let Err(e) = std::fs::remove_file(&path) && e.kind() != std::io::ErrorKind::NotFound {
+        if !cached
+            && let Err(e) = std::fs::remove_file(&path)
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
             return Err(Error::io(&path, &e));
         }
         self.journal.append(&Record::Done { file: name })?;

@@ -87,11 +87,7 @@ struct CtlState {
 impl CtlHandle {
     pub fn new(session: SessionId, caller: Caller, last: Option<Bytes>) -> Self {
         let state = CtlState { answer: last.map(|b| b.to_vec()).unwrap_or_default(), ..CtlState::default() };
-        Self {
-            session,
-            asker: Asker { uid: caller.uid, process: process(caller.pid) },
-            state: Mutex::new(state),
-        }
+        Self { session, asker: Asker { uid: caller.uid, process: process(caller.pid) }, state: Mutex::new(state) }
     }
 
     /// What has not been read yet of the answers. A read at offset 0 starts over (`seek(0)`, `pread`).
@@ -344,7 +340,10 @@ fn refusal(e: &Error, format: Format) -> String {
         Format::Plain => format!("error: {e}\n"),
         Format::Json => {
             let code = format!("{:?}", e.kind);
-            format!("{}\n", json!({"error": {"code": code, "message": format!("error: {e}"), "status": e.http_status()}}))
+            format!(
+                "{}\n",
+                json!({"error": {"code": code, "message": format!("error: {e}"), "status": e.http_status()}})
+            )
         }
     }
 }

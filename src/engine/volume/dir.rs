@@ -44,11 +44,19 @@ impl Volume {
         for entry in entries {
             // An uncommitted file stands before a committed one of the same name.
             if !pending.iter().any(|(n, _)| *n == entry.name) {
-                out.push(Listed { cookie: entry.cookie, name: entry.name.as_bytes().to_vec(), attr: self.attr_of(&entry.node)? });
+                out.push(Listed {
+                    cookie: entry.cookie,
+                    name: entry.name.as_bytes().to_vec(),
+                    attr: self.attr_of(&entry.node)?,
+                });
             }
         }
         for (name, entry) in pending.into_iter().filter(|(_, e)| e.cookie <= last) {
-            out.push(Listed { cookie: entry.cookie, name: name.as_bytes().to_vec(), attr: self.attr_of_pending(&entry.live)? });
+            out.push(Listed {
+                cookie: entry.cookie,
+                name: name.as_bytes().to_vec(),
+                attr: self.attr_of_pending(&entry.live)?,
+            });
         }
         out.sort_by_key(|e| e.cookie);
         Ok(out)

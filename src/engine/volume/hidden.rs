@@ -111,13 +111,9 @@ impl Volume {
             b".versions" if session != SessionId::NONE => dir(What::Versions(parent)),
             b".trash" if session != SessionId::NONE => dir(What::Trash(session)),
             b".manifest.json" if session != SessionId::NONE => match self.manifest_bytes(session).await? {
-                Some(bytes) => Some(self.hidden_node(
-                    What::Manifest(session),
-                    NodeKind::File,
-                    0o444,
-                    bytes.len() as u64,
-                    now,
-                )),
+                Some(bytes) => {
+                    Some(self.hidden_node(What::Manifest(session), NodeKind::File, 0o444, bytes.len() as u64, now))
+                }
                 None => None,
             },
             _ => None,
@@ -139,7 +135,13 @@ impl Volume {
             What::Where(session, mut conditions) => {
                 if let Ok(condition) = parse_condition(&name.to_string()) {
                     conditions.push(condition);
-                    return Ok(Some(self.hidden_node(What::Where(session, conditions), NodeKind::Dir, 0o555, 4096, now)));
+                    return Ok(Some(self.hidden_node(
+                        What::Where(session, conditions),
+                        NodeKind::Dir,
+                        0o555,
+                        4096,
+                        now,
+                    )));
                 }
                 let listed = self.matches(session, &conditions).await?;
                 Ok(listed.into_iter().find(|l| l.name == name.as_bytes()).map(|l| l.attr))
@@ -269,11 +271,7 @@ impl Volume {
     /// What fulfils all conditions, as symlinks to the files themselves: by base name, or with the path's slashes
     /// turned into `__` where two share one.
     async fn matches(&self, session: SessionId, conditions: &[(String, String)]) -> Result<Vec<Listed>> {
-        let query = Query {
-            session: some(session),
-            metadata: conditions.to_vec(),
-            ..Query::all(self.store.tenant.id)
-        };
+        let query = Query { session: some(session), metadata: conditions.to_vec(), ..Query::all(self.store.tenant.id) };
         let artifacts = self.all(query).await?;
         let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
         let base = |a: &Artifact| a.filename.rsplit(|&b| b == b'/').next().unwrap_or_default().to_vec();

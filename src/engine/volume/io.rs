@@ -47,12 +47,8 @@ impl Volume {
 
     /// A handle opened on bytes that have since become a blob reads the blob.
     async fn reopen(&self, live: &Live, slot: &parking_lot::Mutex<Option<ContentReader>>) -> Result<ContentReader> {
-        let node = self
-            .store
-            .catalog
-            .node(live.ino, self.now())
-            .await?
-            .ok_or_else(|| Error::not_found("the file is gone"))?;
+        let node =
+            self.store.catalog.node(live.ino, self.now()).await?.ok_or_else(|| Error::not_found("the file is gone"))?;
         let reader = self.reader_of(&node).await?;
         *slot.lock() = Some(reader.clone());
         Ok(reader)
@@ -106,12 +102,12 @@ impl Volume {
             Handle::File { live, reader, .. } => {
                 if let Some(file) = staged_of(live) {
                     let from = if whence == libc::SEEK_DATA { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
-                    return rustix::fs::seek(&*file.file, from)
-                        .map(|n| i64::try_from(n).unwrap_or(i64::MAX))
-                        .map_err(|e| match e {
+                    return rustix::fs::seek(&*file.file, from).map(|n| i64::try_from(n).unwrap_or(i64::MAX)).map_err(
+                        |e| match e {
                             rustix::io::Errno::NXIO => Error::new(Kind::NoSuchAddress, "past the end"),
                             e => Error::io(&file.path, &e.into()),
-                        });
+                        },
+                    );
                 }
                 reader.lock().as_ref().map_or(0, |r| r.0.size())
             }

@@ -42,7 +42,9 @@ pub enum Maker {
     Handle(u64),
     /// A rename or link needed the inode in the catalog while handles below this number were open: what they go on to
     /// write replaces it, what later ones write does not.
-    Birth { before: u64 },
+    Birth {
+        before: u64,
+    },
 }
 
 impl Maker {

@@ -26,7 +26,9 @@ use super::{Caller, Volume, process};
 pub enum How {
     Passthrough(Arc<Backing>),
     /// Through the page cache; `keep`: what the cache holds of it is still right.
-    Cached { keep: bool },
+    Cached {
+        keep: bool,
+    },
     /// Every read and write comes to the daemon as it is.
     Direct,
 }
@@ -199,7 +201,13 @@ impl Volume {
     }
 
     /// Gives the inode a staging file with its present content (none with `O_TRUNC`). Holds the save lock.
-    async fn stage(self: &Arc<Self>, live: &Arc<Live>, node: Option<&Node>, truncate: bool, caller: Caller) -> Result<()> {
+    async fn stage(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        node: Option<&Node>,
+        truncate: bool,
+        caller: Caller,
+    ) -> Result<()> {
         let node = node.ok_or_else(|| Error::not_found("the file is gone"))?;
         let (parent, name) = match self.store.catalog.place(live.ino).await? {
             Some(place) => place,
@@ -260,7 +268,10 @@ impl Volume {
             let mut st = live.state.lock();
             st.handles += 1;
             st.writers += usize::from(mode.write);
-            if mode.write && mode.read && let Some(staged) = st.staged.as_mut() {
+            if mode.write
+                && mode.read
+                && let Some(staged) = st.staged.as_mut()
+            {
                 staged.mappable = true;
             }
             if matches!(st.io, Io::None) {

@@ -18,12 +18,7 @@ use super::tree::Found;
 impl Volume {
     /// # Errors
     /// As rename(2): `CrossSession` between sessions, `Exists` with [`RenameMode::NoReplace`], …
-    pub async fn rename(
-        self: &Arc<Self>,
-        from: (Ino, &Name),
-        to: (Ino, &Name),
-        mode: RenameMode,
-    ) -> Result<()> {
+    pub async fn rename(self: &Arc<Self>, from: (Ino, &Name), to: (Ino, &Name), mode: RenameMode) -> Result<()> {
         let from_session = self.may_name(from.0, from.1).await?;
         let to_session = self.may_name(to.0, to.1).await?;
         if from_session != to_session {
@@ -32,7 +27,8 @@ impl Volume {
         if from == to {
             return Ok(());
         }
-        let source = self.find(from.0, from.1).await?.ok_or_else(|| Error::not_found(format!("{}: no such file", from.1)))?;
+        let source =
+            self.find(from.0, from.1).await?.ok_or_else(|| Error::not_found(format!("{}: no such file", from.1)))?;
         let target = self.find(to.0, to.1).await?;
         if mode == RenameMode::NoReplace && target.is_some() {
             return Err(Error::new(Kind::Exists, format!("{}: exists", to.1)));
@@ -75,7 +71,12 @@ impl Volume {
     }
 
     /// Moves a name that only this mount knows. `false`: it has been committed meanwhile.
-    async fn rename_pending(&self, live: &Arc<super::live::Live>, from: (Ino, &Name), to: (Ino, &Name)) -> Result<bool> {
+    async fn rename_pending(
+        &self,
+        live: &Arc<super::live::Live>,
+        from: (Ino, &Name),
+        to: (Ino, &Name),
+    ) -> Result<bool> {
         let cookie = self.number().await?;
         let _saving = live.save.lock().await;
         let now = self.now();

@@ -128,7 +128,14 @@ impl Volume {
                 let stable = after == stamp && bytes.len() as u64 == stamp.size && writes == live.writes();
                 if stable || attempt >= TRIES {
                     // In memory it is a copy already: what a reader would have got from one read of the file.
-                    return Ok(Snapshot { stamp, writes, digest, bytes: Some(bytes), hashing: begun.elapsed(), copy: None });
+                    return Ok(Snapshot {
+                        stamp,
+                        writes,
+                        digest,
+                        bytes: Some(bytes),
+                        hashing: begun.elapsed(),
+                        copy: None,
+                    });
                 }
                 stamp = after;
                 continue;
@@ -280,11 +287,7 @@ impl Volume {
             overlay.remove(birth.parent, &birth.name, live.ino);
             overlay.untouch(birth.parent);
         }
-        self.journal.append(&Record::Committed {
-            file,
-            size: snapshot.digest.size,
-            hash: snapshot.digest.hash,
-        })?;
+        self.journal.append(&Record::Committed { file, size: snapshot.digest.size, hash: snapshot.digest.hash })?;
         if old.is_some_and(|o| o.provisional && o.hash != snapshot.digest.hash) || snapshot.copy.is_some() {
             self.settle.notify_one();
         }
@@ -306,12 +309,8 @@ impl Volume {
             (st.staged.as_ref().map(|s| s.file.name.clone()), st.labels.clone())
         };
         let Some(file) = name else { return };
-        let record = Record::Retry {
-            file,
-            size: snapshot.digest.size,
-            hash: snapshot.digest.hash,
-            labels: Box::new(labels),
-        };
+        let record =
+            Record::Retry { file, size: snapshot.digest.size, hash: snapshot.digest.hash, labels: Box::new(labels) };
         if let Err(e) = self.journal.append_durable(&record) {
             // The bytes are in the staging file all the same; only the order of recovery is lost.
             tracing::error!(ino = %live.ino, error = %e, "the journal could not be written");
@@ -343,7 +342,5 @@ fn read_and_hash(file: &StagingFile, size: u64) -> Result<(Bytes, Digest)> {
 
 /// Runs what waits for the disk on the bounded blocking pool.
 pub(super) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(f)
-        .await
-        .map_err(|e| Error::internal(format!("a worker ended unexpectedly: {e}")))?
+    tokio::task::spawn_blocking(f).await.map_err(|e| Error::internal(format!("a worker ended unexpectedly: {e}")))?
 }

@@ -39,7 +39,8 @@ impl Volume {
         if let Some(size) = set.size {
             self.truncate(ino, size, set.fh, caller).await?;
         }
-        let rest = set.mode.is_some() || set.uid.is_some() || set.gid.is_some() || set.atime.is_some() || set.mtime.is_some();
+        let rest =
+            set.mode.is_some() || set.uid.is_some() || set.gid.is_some() || set.atime.is_some() || set.mtime.is_some();
         if rest {
             self.change(ino, set).await?;
         }
@@ -90,7 +91,9 @@ impl Volume {
         let mode = OpenMode { write: true, read: false, truncate: size == 0, append: false, exclusive: false };
         let opened = self.open_file(ino, mode, caller).await?;
         let cut = async {
-            if size > 0 && let Some(live) = self.live_of(ino) {
+            if size > 0
+                && let Some(live) = self.live_of(ino)
+            {
                 let _saving = live.save.lock().await;
                 self.truncate_staged(&live, size)?;
             }

@@ -152,9 +152,7 @@ impl Volume {
     pub(super) async fn inherit(&self, parent: Ino, kind: NodeKind, mode: u32, gid: u32) -> Result<(u32, u32)> {
         let dir = self.store.catalog.node(parent, self.now()).await?;
         Ok(match dir {
-            Some(d) if d.mode & 0o2000 != 0 => {
-                (if kind == NodeKind::Dir { mode | 0o2000 } else { mode }, d.gid)
-            }
+            Some(d) if d.mode & 0o2000 != 0 => (if kind == NodeKind::Dir { mode | 0o2000 } else { mode }, d.gid),
             _ => (mode, gid),
         })
     }
@@ -231,7 +229,9 @@ impl Volume {
 
     /// The name is gone; whoever has the inode open keeps it, and nothing of it is saved any more.
     pub(super) fn after_removal(&self, removed: &Removed) {
-        if removed.nlink == 0 && let Some(live) = self.live_of(removed.ino) {
+        if removed.nlink == 0
+            && let Some(live) = self.live_of(removed.ino)
+        {
             self.orphan(&live);
         }
     }

@@ -214,12 +214,8 @@ impl Volume {
     pub(super) async fn seal(&self, session: SessionId) -> Result<crate::artifact::record::Manifest> {
         let deadline = self.store.options.upload_timeout;
         self.quiesce(deadline).await?;
-        let session = self
-            .store
-            .catalog
-            .session_by_id(session)
-            .await?
-            .ok_or_else(|| Error::not_found("the session is gone"))?;
+        let session =
+            self.store.catalog.session_by_id(session).await?.ok_or_else(|| Error::not_found("the session is gone"))?;
         self.store.seal(&session, deadline, &Progress::none()).await
     }
 
