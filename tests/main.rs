@@ -3,6 +3,5 @@
 
 mod arrows;
 mod contract;
-mod http;
 mod store;
 mod support;

@@ -146,3 +146,34 @@ async fn killed_while_recovering_the_next_one_finishes() {
         proven(&world, point).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_the_steps_of_a_story_nothing_comes_twice() {
+    for point in ["recover::after_commit", "recover::after_done"] {
+        for nth in [1, 2] {
+            let world = World::new();
+            let store = world.open().await;
+            let told = super::recover::journal(&store);
+            for name in ["one", "two", "three"] {
+                super::recover::open_file(&store, &told, name, name.repeat(9000).as_bytes()).await;
+            }
+            drop((told, store));
+            assert!(
+                run(&world.config.state_dir, &format!("{point}={}return", if nth == 1 { "" } else { "1*off->" })),
+                "{point}"
+            );
+            let store = world.light().await;
+            let recovery = store.recovery().unwrap();
+            // The first one, and the one that was killed recovering it.
+            assert!(recovery.owners == 2 && recovery.left.is_empty(), "{point}: {recovery:?}");
+            let mut names: Vec<_> = super::recover::trash(&store)
+                .await
+                .into_iter()
+                .map(|a| String::from_utf8(a.filename).unwrap())
+                .collect();
+            names.sort();
+            assert_eq!(names, ["one", "three", "two"], "{point}");
+            sound(&store).await;
+        }
+    }
+}

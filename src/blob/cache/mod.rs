@@ -31,7 +31,7 @@ pub(crate) use partial::{Chunk, Partial};
 /// Chunks on their way at one time, over all readers: 4 MiB each, so this bounds the memory of cold reads to 48 MiB.
 const MAX_FETCHES: usize = 12;
 /// Uses that follow one another within this do not touch the file's mtime again.
-const TOUCH_EVERY: Duration = Duration::from_secs(60);
+const TOUCH_EVERY: Duration = Duration::from_mins(1);
 /// After this share of the limit was added, the directory is read again: other processes add to it as well.
 const RESCAN_SHARE: u64 = 8;
 
@@ -66,32 +66,30 @@ struct Inner {
 #[derive(Debug)]
 struct Entry {
     size: u64,
+    /// Its key in `order`.
     used: u64,
+    used_at: SystemTime,
+    /// When its mtime was last brought up to date.
     touched: Instant,
 }
 
 impl Inner {
     /// Marks `hash` as used now; true when its file's mtime should follow.
-    fn touch(&mut self, hash: BlobHash, size: u64) -> bool {
+    fn touch(&mut self, hash: BlobHash, size: u64, used_at: SystemTime) -> bool {
         self.clock += 1;
         let clock = self.clock;
         let now = Instant::now();
-        let (stale, before) = match self.entries.get_mut(&hash) {
-            Some(entry) => {
-                let stale = now.duration_since(entry.touched) >= TOUCH_EVERY;
-                if stale {
-                    entry.touched = now;
-                }
-                (stale, Some(std::mem::replace(&mut entry.used, clock)))
+        let mut stale = false;
+        if let Some(entry) = self.entries.get_mut(&hash) {
+            stale = now.duration_since(entry.touched) >= TOUCH_EVERY;
+            if stale {
+                entry.touched = now;
             }
-            None => {
-                self.entries.insert(hash, Entry { size, used: clock, touched: now });
-                self.bytes += size;
-                (false, None)
-            }
-        };
-        if let Some(before) = before {
-            self.order.remove(&before);
+            entry.used_at = used_at;
+            self.order.remove(&std::mem::replace(&mut entry.used, clock));
+        } else {
+            self.entries.insert(hash, Entry { size, used: clock, used_at, touched: now });
+            self.bytes += size;
         }
         self.order.insert(clock, hash);
         stale
@@ -146,7 +144,8 @@ impl BlobCache {
         self.root.join(&hex[..2]).join(hex)
     }
 
-    /// Reads the directory and puts the books right: recency from mtime for what this process has not used.
+    /// Reads the directory and puts the books right: the last use is the later one of the file's mtime, which other
+    /// processes and earlier ones wrote, and what this process remembers.
     fn scan(&self) -> Result<()> {
         let mut found: Vec<(SystemTime, BlobHash, u64)> = Vec::new();
         for dir in entries(&self.root)? {
@@ -160,13 +159,18 @@ impl BlobCache {
                 found.push((meta.modified().unwrap_or(SystemTime::UNIX_EPOCH), hash, meta.len()));
             }
         }
-        found.sort_unstable_by_key(|(modified, ..)| *modified);
         let mut inner = self.inner.lock();
-        inner.entries.clear();
+        let known = std::mem::take(&mut inner.entries);
+        for (used_at, hash, _) in &mut found {
+            if let Some(entry) = known.get(hash) {
+                *used_at = entry.used_at.max(*used_at);
+            }
+        }
+        found.sort_unstable_by_key(|(used_at, ..)| *used_at);
         inner.order.clear();
         (inner.bytes, inner.added_since_scan) = (0, 0);
-        for (_, hash, size) in found {
-            inner.touch(hash, size);
+        for (used_at, hash, size) in found {
+            inner.touch(hash, size, used_at);
         }
         Ok(())
     }
@@ -191,7 +195,7 @@ impl BlobCache {
     fn added(&self, hash: BlobHash, size: u64) {
         let rescan = {
             let mut inner = self.inner.lock();
-            inner.touch(hash, size);
+            inner.touch(hash, size, SystemTime::now());
             inner.added_since_scan += size;
             inner.added_since_scan > self.limit / RESCAN_SHARE
         };
@@ -211,8 +215,9 @@ impl BlobCache {
             self.inner.lock().forget(hash);
             return None;
         };
-        if self.inner.lock().touch(hash, size)
-            && let Err(e) = file.set_times(FileTimes::new().set_modified(SystemTime::now()))
+        let now = SystemTime::now();
+        if self.inner.lock().touch(hash, size, now)
+            && let Err(e) = file.set_times(FileTimes::new().set_modified(now))
         {
             tracing::debug!(path = %path.display(), error = %e, "recency is not recorded");
         }
@@ -328,7 +333,7 @@ mod tests {
         let cache = BlobCache::open(dir.path(), 3500).unwrap();
         let [a, b, c] = [1, 2, 3].map(|n| insert(&cache, n));
         let (held, _) = cache.open_file(b).unwrap();
-        cache.open_file(a).unwrap();
+        drop((cache.open_file(c).unwrap(), cache.open_file(a).unwrap()));
         let d = insert(&cache, 4);
         assert!(cache.open_file(b).is_none(), "b was used longest ago");
         assert!([a, c, d].iter().all(|&h| cache.open_file(h).is_some()));

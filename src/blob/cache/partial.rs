@@ -176,7 +176,9 @@ impl Partial {
             // From now on it counts as a whole blob.
             self.kept.store(true, Ordering::Release);
             self.cache.inner.lock().reserved -= self.size;
-            if let Err(error) = self.cache.rename_in(self.hash, &self.path, self.size) {
+            let this = self.clone();
+            let renamed = tokio::task::spawn_blocking(move || this.cache.rename_in(this.hash, &this.path, this.size));
+            if let Ok(Err(error)) = renamed.await {
                 // Its file goes with this process's directory.
                 tracing::warn!(error = %error, "a fetched blob cannot be kept");
             }

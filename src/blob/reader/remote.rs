@@ -168,8 +168,8 @@ impl RemoteContent {
         }
     }
 
-    async fn from_partial(&self, partial: &Arc<Partial>, range: Range<u64>) -> Result<Bytes> {
-        let indices = range.start / CHUNK..(range.end - 1) / CHUNK + 1;
+    async fn read_partial(&self, partial: &Arc<Partial>, range: Range<u64>) -> Result<Bytes> {
+        let indices = range.start / CHUNK..=(range.end - 1) / CHUNK;
         // All are begun before the first is waited for.
         let begun: Vec<_> = indices.map(|index| (index, partial.chunk(index, || self.fetch(index)))).collect();
         if let Some((last, _)) = begun.last() {
@@ -190,9 +190,9 @@ impl RemoteContent {
         Ok(joined(pieces))
     }
 
-    async fn from_store(&self, range: Range<u64>) -> Result<Bytes> {
+    async fn read_store(&self, range: Range<u64>) -> Result<Bytes> {
         let mut pieces = Vec::new();
-        for index in range.start / CHUNK..(range.end - 1) / CHUNK + 1 {
+        for index in range.start / CHUNK..=(range.end - 1) / CHUNK {
             let has = chunk_range(index, self.remote.content.size);
             let want = range.start.max(has.start)..range.end.min(has.end);
             pieces.push(part(&self.fetch(index).await?, &has, &want)?);
@@ -237,8 +237,8 @@ impl ReadContent for RemoteContent {
         }
         match source {
             Source::Cached(cached) => cached.read_at(offset, len).await,
-            Source::Partial(partial) => self.from_partial(&partial, range).await,
-            Source::Bare => self.from_store(range).await,
+            Source::Partial(partial) => self.read_partial(&partial, range).await,
+            Source::Bare => self.read_store(range).await,
         }
     }
 
