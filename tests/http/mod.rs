@@ -3,6 +3,7 @@
 mod limits;
 mod pages;
 mod ranges;
+mod redirect;
 mod server;
 mod status;
 mod takeover;

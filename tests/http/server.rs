@@ -43,9 +43,16 @@ impl Server {
     }
 
     pub fn with(config: HttpConfig) -> Self {
+        Self::on(config, |_| {})
+    }
+
+    /// On a store whose settings `change` has changed.
+    pub fn on(config: HttpConfig, change: impl FnOnce(&mut StoreConfig)) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let store = open_store(&runtime, dir.path());
+        let mut settings = StoreConfig::new(dir.path().join("state")).unwrap();
+        change(&mut settings);
+        let store = runtime.block_on(Store::open(&settings)).unwrap();
         let shutdown = CancellationToken::new();
         let bound = runtime.block_on(Bound::bind(config.listen)).unwrap();
         let addr = bound.addr();
