@@ -146,9 +146,10 @@ impl Volume {
         let (live, target) = self.writable(to.0)?;
         let source = self.handles.get(from.0)?;
         let (file, path) = match &*source {
-            Handle::File { live, reader, .. } => match staged_of(live) {
-                Some(f) => (f.file.clone(), f.path.clone()),
-                None => {
+            Handle::File { live, reader, .. } => {
+                if let Some(f) = staged_of(live) {
+                    (f.file.clone(), f.path.clone())
+                } else {
                     let known = reader.lock().clone();
                     let reader = match known {
                         Some(r) => r,
@@ -156,7 +157,7 @@ impl Volume {
                     };
                     reader.0.as_file().await?
                 }
-            },
+            }
             Handle::Content(r) => r.0.as_file().await?,
             _ => return Err(Error::new(Kind::Unsupported, "cannot be copied from")),
         };
