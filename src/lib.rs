@@ -15,6 +15,8 @@ pub mod artifact;
 pub mod blob;
 pub mod catalog;
 pub mod check;
+pub mod cli;
+pub mod daemon;
 pub mod engine;
 pub mod fuse;
 pub mod http;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The program. Everything is in the library, where tests reach it.
+
+fn main() -> std::process::ExitCode {
+    outputfs::daemon::main()
+}

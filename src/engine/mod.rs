@@ -19,7 +19,7 @@ pub mod recover;
 pub mod remove;
 pub mod seal;
 pub mod settle;
-mod stale_mount;
+pub(crate) mod stale_mount;
 pub mod status;
 pub mod store;
 pub mod verify;

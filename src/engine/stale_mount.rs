@@ -32,6 +32,17 @@ pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
     }
 }
 
+/// Whether a mount of ours, alive or dead, is on top at `mountpoint`. Does not touch it. Blocking.
+///
+/// # Errors
+/// When the kernel's table cannot be read.
+pub(crate) fn is_ours(mountpoint: &Path) -> Result<bool> {
+    let table = Path::new("/proc/self/mountinfo");
+    let text = std::fs::read(table).map_err(|e| Error::io(table, &e))?;
+    let on_top = text.split(|&b| b == b'\n').filter_map(parse).filter(|(at, _)| at == mountpoint).last();
+    Ok(on_top.is_some_and(|(_, ours)| ours))
+}
+
 fn by_helper(mountpoint: &Path) -> Result<()> {
     let status = Command::new("fusermount3")
         .args(["-u", "-z", "--"])

@@ -10,6 +10,7 @@ use crate::blob::{BlobKey, Body};
 use crate::catalog::ChangeKind;
 use crate::engine::progress::Progress;
 use crate::engine::settle::{Claim, Scope, StagingInUse};
+use crate::engine::status::MountReport;
 
 use super::Volume;
 
@@ -26,6 +27,8 @@ pub struct StatFs {
 const BLOCK: u64 = 4096;
 /// How far ahead of a hash the writer must be before it is worth following.
 const FOLLOW_FROM: u64 = 32 << 20;
+/// Enough to see what is wrong; a store that is down for hours may leave thousands.
+const UNSAVED_SHOWN: usize = 100;
 const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 
 impl StagingInUse for Volume {
@@ -69,6 +72,24 @@ impl Volume {
                 }
             }),
         ]
+    }
+
+    /// What `status` shows of this mount.
+    pub fn report(&self) -> MountReport {
+        let mut report = MountReport { store_failure: self.store.last_store_error(), ..MountReport::default() };
+        let live: Vec<_> = self.live.lock().values().cloned().collect();
+        for live in live {
+            let st = live.state.lock();
+            report.writing += u64::from(st.writers > 0);
+            let Some(staged) = st.staged.as_ref().filter(|_| st.handles == 0 && !st.orphan) else { continue };
+            // A staging file that cannot be asked has a worse problem than its place in a list.
+            let Ok(stamp) = staged.file.stamp() else { continue };
+            if staged.saved.as_ref().is_none_or(|s| s.stamp != stamp) && report.unsaved.len() < UNSAVED_SHOWN {
+                report.unsaved.push(crate::artifact::name::display_bytes(&st.name));
+            }
+        }
+        report.unsaved.sort_unstable();
+        report
     }
 
     /// Hashes large files behind their writers, so that `close` waits only for what is left.

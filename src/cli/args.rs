@@ -1,0 +1,425 @@
+//! What can be written on the command line. Every setting is also read from `OUTPUTFS_*` and from `config.toml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::artifact::name::{SessionName, TenantName};
+use crate::artifact::time::Ttl;
+use crate::cli::value::{self, Http, Meta, Moment};
+
+/// How `mount` tells its child to be the daemon: the child has the very arguments of its parent.
+pub const DAEMON_VARIABLE: &str = "OUTPUTFS_INTERNAL_DAEMON";
+
+/// A folder that is an artifact store: what is written and closed in it is hashed, stored once and never lost.
+#[derive(Debug, Parser)]
+#[command(name = "outputfs", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 your mistake, 2 our or the server's failure, 3 network. \
+                        'run' exits with the command's own code.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How much `close()` promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DurabilityArg {
+    /// Bytes in the store, record in the catalog.
+    Store,
+    /// Both on local disk; the upload follows.
+    Local,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LinkModeArg {
+    /// Through this process, verified.
+    Stream,
+    /// By a short presigned URL of the store, where it has one.
+    Redirect,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Store")]
+pub struct Global {
+    /// Catalog, journal, staging, cache and, without --store, the bytes
+    /// [default: $XDG_DATA_HOME/outputfs, as root /var/lib/outputfs]
+    #[arg(long, global = true, value_name = "DIR", env = "OUTPUTFS_STATE_DIR", hide_env_values = true)]
+    pub state_dir: Option<PathBuf>,
+    /// Where the bytes go: s3://BUCKET/PREFIX or a directory [default: in the state directory]
+    #[arg(long, global = true, value_name = "URL", env = "OUTPUTFS_STORE", hide_env_values = true)]
+    pub store: Option<String>,
+    /// Address of an S3 server that is not AWS (else AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL)
+    #[arg(long, global = true, value_name = "URL", env = "OUTPUTFS_S3_ENDPOINT", hide_env_values = true)]
+    pub s3_endpoint: Option<String>,
+    /// The bucket in the path, not in the host name
+    #[arg(long, global = true, value_name = "BOOL", env = "OUTPUTFS_S3_PATH_STYLE", hide_env_values = true,
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub s3_path_style: Option<bool>,
+    /// Region of the bucket (else AWS_REGION, the profile's)
+    #[arg(long, global = true, value_name = "NAME", env = "OUTPUTFS_S3_REGION", hide_env_values = true)]
+    pub s3_region: Option<String>,
+    /// Isolated account within the store [default: default]
+    #[arg(long, global = true, value_name = "NAME", env = "OUTPUTFS_TENANT", hide_env_values = true)]
+    pub tenant: Option<TenantName>,
+    /// Limit of the local cache of stored bytes: 500MB, 10GiB [default: 10GiB]
+    #[arg(long, global = true, value_name = "SIZE", env = "OUTPUTFS_CACHE_SIZE", hide_env_values = true,
+          value_parser = value::size)]
+    pub cache_size: Option<u64>,
+    /// How long a failing store is retried before close() answers EIO: 30s, 5m [default: 60s]
+    #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_UPLOAD_TIMEOUT", hide_env_values = true,
+          value_parser = value::duration)]
+    pub upload_timeout: Option<Duration>,
+    /// When close() answers [default: store]
+    #[arg(long, global = true, value_name = "WHERE", env = "OUTPUTFS_DURABILITY", hide_env_values = true)]
+    pub durability: Option<DurabilityArg>,
+    /// Base of links [default: where this host serves them]
+    #[arg(long, global = true, value_name = "URL", env = "OUTPUTFS_PUBLIC_URL", hide_env_values = true)]
+    pub public_url: Option<String>,
+    /// Settings file [default: $XDG_CONFIG_HOME/outputfs/config.toml, as root /etc/outputfs/config.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "OUTPUTFS_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+
+    /// JSON, also on a terminal
+    #[arg(long, global = true, help_heading = "Output")]
+    pub json: bool,
+    /// Nothing but results and errors
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub quiet: bool,
+    /// Say more (-vv: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Output")]
+    pub verbose: u8,
+    /// Form of log lines [default: text]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        env = "OUTPUTFS_LOG_FORMAT",
+        hide_env_values = true,
+        help_heading = "Output"
+    )]
+    pub log_format: Option<LogFormat>,
+}
+
+/// The session of commands that need one.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SessionArg {
+    /// The session (its name: letters, digits, '.', '_', '-')
+    #[arg(short, long, value_name = "NAME", env = "OUTPUTFS_SESSION_ID", hide_env_values = true)]
+    pub session: Option<SessionName>,
+}
+
+/// Links over HTTP.
+#[derive(Clone, Debug, Default, Args)]
+pub struct HttpArgs {
+    /// Where links are served, or 'off' [default: 127.0.0.1:7780]
+    #[arg(long, value_name = "ADDR", env = "OUTPUTFS_HTTP", hide_env_values = true)]
+    pub http: Option<Http>,
+    /// How a link's bytes reach the reader [default: stream]
+    #[arg(long, value_name = "MODE", env = "OUTPUTFS_LINK_MODE", hide_env_values = true)]
+    pub link_mode: Option<LinkModeArg>,
+}
+
+/// How a mount behaves.
+#[derive(Clone, Debug, Default, Args)]
+pub struct MountingArgs {
+    /// All writes go through the daemon, none straight from the kernel to the staging file
+    #[arg(long)]
+    pub no_passthrough: bool,
+    /// Let other users in (not root: needs user_allow_other in /etc/fuse.conf)
+    #[arg(long)]
+    pub allow_other: bool,
+    #[command(flatten)]
+    pub http: HttpArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Mount a session, run a command, wait until all it wrote is stored, unmount
+    Run(RunArgs),
+    /// Mount a session, or all of them
+    Mount(MountArgs),
+    /// Unmount, after everything written is stored
+    Umount(UmountArgs),
+    /// List artifacts
+    Ls(LsArgs),
+    /// Store files without a mount
+    Push(PushArgs),
+    /// Fetch artifacts without a mount
+    Pull(PullArgs),
+    /// Everything about one artifact
+    Inspect(InspectArgs),
+    /// Make a download link
+    Link(LinkArgs),
+    /// List links
+    Links(LinksArgs),
+    /// End a link
+    Revoke(RevokeArgs),
+    /// Make a session read-only, everywhere, for good
+    Seal(SealArgs),
+    /// List or make sessions
+    Session(SessionCommand),
+    /// Delete artifacts (they can be restored)
+    Rm(RmArgs),
+    /// Bring back a deleted file or an earlier version
+    Restore(RestoreArgs),
+    /// Prove a session's bytes and its manifest
+    Verify(VerifyArgs),
+    /// Check that the whole store is consistent
+    Check(CheckArgs),
+    /// Examine this machine and the store
+    Doctor,
+    /// Mounts, and what is not stored yet
+    Status,
+    /// Serve links alone, without a mount
+    Serve(ServeArgs),
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write all of them
+    Man(ManArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// Where to mount: made if missing, and then removed again
+    #[arg(long, value_name = "DIR", default_value = "outputs")]
+    pub mount: PathBuf,
+    /// Seal the session when the command has succeeded
+    #[arg(long)]
+    pub seal: bool,
+    /// Write what came of it as one JSON object ('-': to standard output)
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    #[command(flatten)]
+    pub mounting: MountingArgs,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub struct MountArgs {
+    /// An empty directory
+    pub mountpoint: PathBuf,
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// Stay in the foreground, log to standard error
+    #[arg(short, long)]
+    pub foreground: bool,
+    #[command(flatten)]
+    pub mounting: MountingArgs,
+    /// The daemon itself: tells its parent through standard output when it is ready.
+    #[arg(long, hide = true, env = DAEMON_VARIABLE, hide_env = true)]
+    pub daemon: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct UmountArgs {
+    pub mountpoint: PathBuf,
+    /// Give up waiting after this time; the uploads go on
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = value::duration)]
+    pub timeout: Duration,
+    /// Also while files are in use: their unsaved bytes are kept for the next mount
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LsArgs {
+    /// SESSION or SESSION/PATH [default: all sessions]
+    #[arg(value_name = "SESSION")]
+    pub what: Option<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// All sessions, whatever OUTPUTFS_SESSION_ID says
+    #[arg(short, long)]
+    pub all: bool,
+    /// Made by this agent
+    #[arg(long, value_name = "ID")]
+    pub agent: Option<String>,
+    /// With this metadata; all must hold
+    #[arg(long = "where", value_name = "KEY=VALUE")]
+    pub conditions: Vec<Meta>,
+    /// Created since: 90m, 7d, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Moment>,
+    /// Created before
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Moment>,
+    /// Of this content type: text/csv, or image/*
+    #[arg(long = "type", value_name = "TYPE")]
+    pub content_type: Option<String>,
+    /// At most so many, newest first
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// Files ('-': standard input), then optionally SESSION/ or SESSION/PATH
+    #[arg(required = true, value_name = "FILE… [SESSION/[PATH]]")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// Where to: SESSION/ or SESSION/PATH; then every argument is a file
+    #[arg(long, value_name = "SESSION/[PATH]")]
+    pub to: Option<String>,
+    /// Folders with all that is in them
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// Metadata
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub meta: Vec<Meta>,
+    /// Who made it
+    #[arg(long, value_name = "ID")]
+    pub agent: Option<String>,
+    /// How long it lives: 12h, 7d, never
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<Ttl>,
+    /// Content type, instead of a guess
+    #[arg(long = "type", value_name = "TYPE")]
+    pub content_type: Option<String>,
+    /// Retry key: the same key with the same bytes is the same artifact
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PullArgs {
+    /// art_…, SESSION/PATH, SESSION/FOLDER or SESSION
+    pub what: String,
+    /// File or folder ('-': standard output) [default: the current folder]
+    pub to: Option<PathBuf>,
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// Replace files that are there
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// art_… or SESSION/PATH
+    pub what: String,
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// All versions of the path, oldest first
+    #[arg(long)]
+    pub versions: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct LinkArgs {
+    /// art_…, SESSION/PATH, or SESSION for a page with all of it
+    pub what: Option<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// How long the link lives: 12h, 7d, never [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<Ttl>,
+}
+
+#[derive(Debug, Args)]
+pub struct LinksArgs {
+    /// Of this artifact or session alone
+    pub what: Option<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+}
+
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// The link, its URL or its ID
+    #[arg(required = true, value_name = "LINK")]
+    pub links: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SealArgs {
+    #[arg(value_name = "SESSION")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+}
+
+#[derive(Debug, Args)]
+pub struct SessionCommand {
+    #[command(subcommand)]
+    pub command: SessionSub,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionSub {
+    /// List sessions
+    Ls,
+    /// Make a session and print its name
+    New {
+        /// [default: ses_ and 12 characters]
+        name: Option<SessionName>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RmArgs {
+    /// art_… or SESSION/PATH
+    #[arg(required = true, value_name = "WHAT")]
+    pub what: Vec<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// SESSION/PATH
+    pub what: String,
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// This version [default: the one deleted last]
+    #[arg(long, value_name = "N")]
+    pub version: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[arg(value_name = "SESSION")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Read and hash every stored byte
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where to listen [default: 127.0.0.1:7780]
+    #[arg(long = "http", visible_alias = "listen", value_name = "ADDR", env = "OUTPUTFS_HTTP", hide_env_values = true)]
+    pub http: Option<SocketAddr>,
+    /// How a link's bytes reach the reader [default: stream]
+    #[arg(long, value_name = "MODE", env = "OUTPUTFS_LINK_MODE", hide_env_values = true)]
+    pub link_mode: Option<LinkModeArg>,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write the pages of all commands there
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}

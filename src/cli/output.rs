@@ -1,0 +1,214 @@
+//! What commands print: results on standard output (tables for people, JSON for programs), everything else on standard
+//! error.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::Value;
+
+use crate::artifact::name::display_bytes;
+use crate::artifact::record::Artifact;
+use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Result};
+use crate::cli::settings::Settings;
+
+/// How this command prints.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// `--json`, or standard output is no terminal.
+    pub json: bool,
+    /// `--json` alone: for commands whose plain answer is one bare value.
+    pub asked_json: bool,
+    pub quiet: bool,
+    /// Bars and hints make sense on standard error.
+    pub terminal: bool,
+}
+
+impl Output {
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            json: settings.json || !std::io::stdout().is_terminal(),
+            asked_json: settings.json,
+            quiet: settings.quiet,
+            terminal: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// JSON or a table.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn list(&self, items: &[Value], table: impl FnOnce() -> Grid) -> Result<()> {
+        if self.json { stdout(&array(items)) } else { stdout(&table().render()) }
+    }
+
+    /// One JSON object, or text.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn object(&self, value: &Value, text: impl FnOnce() -> String) -> Result<()> {
+        if self.json { stdout(&format!("{value}\n")) } else { stdout(&text()) }
+    }
+
+    /// A bare value, that shells take as it is; JSON only with `--json`.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn bare(&self, text: &str, json: impl FnOnce() -> Value) -> Result<()> {
+        if self.asked_json { stdout(&format!("{}\n", json())) } else { stdout(&format!("{text}\n")) }
+    }
+
+    /// A remark on standard error, unless `--quiet`.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            stderr(&format!("outputfs: {text}\n"));
+        }
+    }
+}
+
+/// A JSON array, one element a line: for `jq` and for `grep`.
+fn array(items: &[Value]) -> String {
+    let mut text = String::from("[");
+    for (i, item) in items.iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}\n{item}", if i == 0 { "" } else { "," });
+    }
+    text.push_str(if items.is_empty() { "]\n" } else { "\n]\n" });
+    text
+}
+
+/// Writes to standard output. A reader that went away (`| head`) has what it wanted.
+///
+/// # Errors
+/// Any other failure.
+pub fn stdout(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("standard output", &e)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes to standard error; nobody can be told when that fails.
+pub fn stderr(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// A table of text without lines around it.
+pub struct Grid(Table);
+
+impl Grid {
+    /// `numbers`: columns that are aligned to the right.
+    #[must_use]
+    pub fn new(header: &[&str], numbers: &[usize]) -> Self {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING);
+        table.set_header(header.to_vec());
+        for &column in numbers {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        Self(table)
+    }
+
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.0.add_row(cells.iter().map(|c| printable(c)).collect::<Vec<_>>());
+    }
+
+    #[must_use]
+    pub fn render(&self) -> String {
+        self.0.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    }
+}
+
+/// File names come from anyone: a control character in one must not command the terminal.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// `1.5 KiB`.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // What would be shown as 1024 is 1 of the next unit.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// To the second, UTC.
+#[must_use]
+pub fn when(at: Timestamp) -> String {
+    let text = at.to_rfc3339();
+    text.split_once('.').map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
+}
+
+/// Artifacts for people: ID, path, size, type, state; with the session's name in front of the path if asked for.
+#[must_use]
+pub fn artifacts(list: &[Artifact], sessions: bool) -> Grid {
+    let mut grid = Grid::new(&["ID", "PATH", "SIZE", "TYPE", "STATE", "CREATED"], &[2]);
+    for a in list {
+        let path = display_bytes(&a.filename);
+        let path = match &a.session_name {
+            Some(name) if sessions => format!("{name}/{path}"),
+            _ => path,
+        };
+        grid.row(vec![
+            a.id.to_string(),
+            path,
+            human(a.size),
+            a.content_type.clone(),
+            a.store.as_str().to_owned(),
+            when(a.created),
+        ]);
+    }
+    grid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn sizes_for_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+        ] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+
+    #[test]
+    fn arrays_are_json_and_lines() {
+        assert_eq!(array(&[]), "[]\n");
+        assert_eq!(array(&[json!(1), json!({"a": 2})]), "[\n1,\n{\"a\":2}\n]\n");
+    }
+
+    #[test]
+    fn tables_are_plain_and_names_harmless() {
+        let mut grid = Grid::new(&["NAME", "SIZE"], &[1]);
+        grid.row(vec!["a\x1b[2Jb".into(), "7".into()]);
+        assert_eq!(grid.render(), "NAME     SIZE\na\u{fffd}[2Jb     7\n");
+    }
+}

@@ -1,0 +1,62 @@
+//! `outputfs session ls` and `outputfs session new`.
+
+use serde_json::json;
+
+use crate::artifact::Error;
+use crate::artifact::record::SessionSummary;
+use crate::artifact::time::Timestamp;
+use crate::cli::args::SessionSub;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output::{Grid, human, when};
+use crate::cli::{Context, session_or_fresh};
+
+pub async fn run(context: &Context, command: SessionSub) -> Outcome {
+    match command {
+        SessionSub::Ls => ls(context).await,
+        SessionSub::New { name } => {
+            let store = context.open_light().await?;
+            let (name, _) = session_or_fresh(name)?;
+            if store.session(name.as_str()).await.is_ok() {
+                let e = Error::new(crate::artifact::Kind::Exists, format!("there is a session '{name}' already"));
+                return Err(Failure::new(&e).hint("mount it, push to it, or choose another name"));
+            }
+            let session = store.ensure_session(&name).await?;
+            let value = json!({"session_id": name.as_str(), "created_at": session.created.to_rfc3339()});
+            context.output.bare(name.as_str(), || value)?;
+            Ok(())
+        }
+    }
+}
+
+async fn ls(context: &Context) -> Outcome {
+    let store = context.open_light().await?;
+    let sessions = store.sessions().await?;
+    let items: Vec<_> = sessions.iter().map(to_json).collect();
+    context.output.list(&items, || {
+        let mut grid = Grid::new(&["SESSION", "ARTIFACTS", "SIZE", "LAST ARTIFACT", "CREATED", "STATE"], &[1, 2]);
+        for s in &sessions {
+            grid.row(vec![
+                s.session.name.to_string(),
+                s.artifacts.to_string(),
+                human(s.bytes),
+                s.last_artifact.map_or_else(|| String::from("-"), when),
+                when(s.session.created),
+                String::from(if s.session.sealed.is_some() { "sealed" } else { "open" }),
+            ]);
+        }
+        grid
+    })?;
+    Ok(())
+}
+
+fn to_json(s: &SessionSummary) -> serde_json::Value {
+    json!({
+        "session_id": s.session.name.as_str(),
+        "artifacts": s.artifacts,
+        "size_bytes": s.bytes,
+        "created_at": s.session.created.to_rfc3339(),
+        "first_artifact_at": s.first_artifact.map(Timestamp::to_rfc3339),
+        "last_artifact_at": s.last_artifact.map(Timestamp::to_rfc3339),
+        "sealed_at": s.session.sealed.map(Timestamp::to_rfc3339),
+    })
+}

@@ -1,0 +1,131 @@
+//! The composition root: from arguments to parts, and the commands that have a mount or a listener of their own.
+
+mod child;
+mod logging;
+mod mount;
+mod mounted;
+mod mountpoint;
+mod namespace;
+mod run;
+mod serve;
+mod signals;
+mod spawn;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::artifact::{Error, Result};
+use crate::cli::args::{Cli, Command};
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output::{stderr, stdout};
+use crate::cli::settings::Settings;
+use crate::cli::{self, Context};
+
+/// Threads for blocking calls (files, hashing, SQLite): enough to keep a disk and both hashing cores busy, few enough
+/// that their stacks and arenas do not add up.
+const BLOCKING_THREADS: usize = 16;
+const WORKERS: usize = 2;
+
+/// glibc keeps an arena of up to 64 MiB for every thread that allocates; two are enough and stay small.
+#[cfg(target_env = "gnu")]
+const ARENAS: libc::c_int = 2;
+
+/// The program.
+pub fn main() -> ExitCode {
+    bound_memory();
+    forget_empty_variables();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    let code = match start(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            stderr(&failure.text());
+            failure.code
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn start(cli: Cli) -> Outcome<u8> {
+    let settings = Settings::resolve(cli.global)?;
+    if let Command::Run(_) = &cli.command {
+        // Before any thread exists: a namespace is entered by a process of one thread alone.
+        namespace::enter_if_needed()?;
+    }
+    if let Command::Mount(args) = &cli.command
+        && !args.foreground
+        && !args.daemon
+    {
+        return spawn::daemon(&settings, args).map(|()| 0);
+    }
+    logging::start(&settings, &cli.command)?;
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(dispatch(settings, cli.command));
+    // What blocks (a read of standard input, a name lookup) must not hold up the end.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn dispatch(settings: Settings, command: Command) -> Outcome<u8> {
+    match command {
+        Command::Run(args) => run::run(settings, args).await,
+        Command::Mount(args) => mount::run(settings, args).await.map(|()| 0),
+        Command::Serve(args) => serve::run(settings, &args).await.map(|()| 0),
+        other => cli::execute(&Context::new(settings), other).await.map(|()| 0),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_name("outputfs")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::internal(format!("no threads can be started: {e}")))
+}
+
+/// Wrong usage is the user's mistake (1), not clap's 2, which means our failure here.
+fn usage(e: &clap::Error) -> ExitCode {
+    let text = e.render().to_string();
+    match e.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match stdout(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                stderr(&Failure::new(&error).text());
+                ExitCode::from(error.exit_code())
+            }
+        },
+        _ => {
+            stderr(&text.strip_prefix("error: ").map_or(text.clone(), |rest| format!("outputfs: {rest}")));
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn bound_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: called first in main, before any other thread; mallopt changes a parameter of the allocator only.
+    let done = unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
+    #[cfg(target_env = "gnu")]
+    debug_assert_eq!(done, 1, "more arenas than wanted cost memory and nothing else");
+}
+
+/// `OUTPUTFS_STORE=` means "not set", as it does to most tools; clap would take it for a value.
+fn forget_empty_variables() {
+    use clap::CommandFactory;
+    let mut commands = vec![Cli::command()];
+    while let Some(command) = commands.pop() {
+        for name in command.get_arguments().filter_map(clap::Arg::get_env) {
+            if std::env::var_os(name).is_some_and(|v| v.is_empty()) {
+                // SAFETY: called at the start of main: no other thread reads the environment.
+                unsafe { std::env::remove_var(name) };
+            }
+        }
+        commands.extend(command.get_subcommands().cloned());
+    }
+}

@@ -1,0 +1,336 @@
+//! A mount from its making to its end: store, file system, links, mount point.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::artifact::name::SessionName;
+use crate::artifact::{Error, Kind, Result};
+use crate::cli::args::{LinkModeArg, MountingArgs};
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::progress::Bar;
+use crate::cli::settings::Settings;
+use crate::cli::value::Http;
+use crate::cli::{Context, busy};
+use crate::daemon::mountpoint::Mountpoint;
+use crate::daemon::signals::{Signals, name};
+use crate::engine::store::Store;
+use crate::fuse::{self, MountSpec, Mounted};
+use crate::http::{self, HttpConfig, LinkMode, Listening};
+use crate::staging::state_dir::MountInfo;
+
+/// Two request loops are best (measured): a third only takes turns with them.
+const FUSE_THREADS: usize = 2;
+/// For processes that keep files open after their parent's end: most end within this.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(50);
+/// A listener is bound or refused at once; a wait for its turn is no reason to hold up a mount.
+const HTTP_START: Duration = Duration::from_secs(2);
+/// For the listener to end its running requests, beyond its own limit.
+const HTTP_END: Duration = Duration::from_secs(15);
+
+/// A live mount with all that belongs to it.
+pub struct Live {
+    pub store: Arc<Store>,
+    mounted: Mounted,
+    place: Mountpoint,
+    http: Option<Links>,
+    reporter: JoinHandle<()>,
+}
+
+struct Links {
+    stop: CancellationToken,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Live {
+    /// # Errors
+    /// Whatever keeps the mount from answering; then nothing is left behind.
+    pub async fn start(
+        context: &mut Context,
+        args: &MountingArgs,
+        session: Option<SessionName>,
+        place: Mountpoint,
+    ) -> Outcome<Self> {
+        let http = match context.settings.http(args.http.http) {
+            Http::On(addr) => Some(certain_port(addr)?),
+            Http::Off => None,
+        };
+        if let Some(addr) = http {
+            context.settings.serve_at(addr);
+        }
+        if let Err(e) = refuse_own_ground(&context.settings, &place) {
+            place.release();
+            return Err(e.into());
+        }
+        let store = match context.open().await {
+            Ok(store) => store,
+            Err(e) => {
+                place.release();
+                return Err(e.into());
+            }
+        };
+        match Self::on(context, args, session, &place, &store, http).await {
+            Ok((mounted, http)) => {
+                let reporter = spawn_reporter(store.clone(), mounted.volume.clone());
+                Ok(Self { store, mounted, place, http, reporter })
+            }
+            Err(failure) => {
+                if let Err(e) = store.close().await {
+                    tracing::warn!(error = %e, "the staging directory stays");
+                }
+                place.release();
+                Err(failure)
+            }
+        }
+    }
+
+    async fn on(
+        context: &Context,
+        args: &MountingArgs,
+        session: Option<SessionName>,
+        place: &Mountpoint,
+        store: &Arc<Store>,
+        http: Option<SocketAddr>,
+    ) -> Outcome<(Mounted, Option<Links>)> {
+        if let Some(name) = &session {
+            store.ensure_session(name).await?;
+        }
+        if let Some(dir) = &store.mount_dir {
+            dir.write_info(&MountInfo {
+                pid: std::process::id(),
+                mountpoint: Some(place.path().to_owned()),
+                session: session.as_ref().map(ToString::to_string),
+                tenant: store.tenant_name.to_string(),
+                store: store.blobs.describe(),
+            })?;
+        }
+        let links = match http {
+            Some(addr) => start_links(context, args, store, addr).await?,
+            None => None,
+        };
+        let file = &context.settings.file;
+        let spec = MountSpec {
+            mountpoint: place.path().to_owned(),
+            session,
+            passthrough: !args.no_passthrough && file.passthrough.unwrap_or(true),
+            allow_other: args.allow_other || file.allow_other.unwrap_or(false),
+            threads: FUSE_THREADS,
+        };
+        match fuse::mount(store.clone(), spec).await {
+            Ok(mounted) => Ok((mounted, links)),
+            Err(e) => {
+                if let Some(links) = links {
+                    links.end().await;
+                }
+                Err(Failure::new(&e).hint("'outputfs doctor' examines what mounting needs"))
+            }
+        }
+    }
+
+    /// Resolves when somebody else unmounted it.
+    pub async fn ended(&self) {
+        self.mounted.ended().await;
+    }
+
+    /// Waits for uploads, unmounts, ends the listener, gives the mount point back. The store stays open: close it.
+    ///
+    /// # Errors
+    /// What is not in the store yet, and why: it is kept, and the next command goes on. The mount is gone all the same.
+    pub async fn finish(mut self, context: &Context, signals: &Signals) -> (Arc<Store>, Result<()>) {
+        let mut stored = self.drain(context, signals).await;
+        let patience = if stored.is_ok() { PATIENCE } else { Duration::ZERO };
+        let clean = self.unmount(context, signals, patience).await;
+        // What was closed between the drain and the unmounting; and after an unmounting in vain, what can be had of it.
+        if stored.is_ok() {
+            stored = self.drain(context, signals).await;
+        }
+        self.reporter.abort();
+        if let Some(links) = self.http.take() {
+            links.end().await;
+        }
+        let Self { store, mounted, place, .. } = self;
+        drop(mounted);
+        if clean {
+            place.release();
+        }
+        (store, stored)
+    }
+
+    /// As long as uploads get on; a second signal ends the wait, not the uploads of a later command.
+    async fn drain(&self, context: &Context, signals: &Signals) -> Result<()> {
+        let bar = Bar::items(&context.output);
+        bar.message("storing what is left");
+        let mut draining = std::pin::pin!(self.drain_while_it_moves());
+        let mut asked = false;
+        loop {
+            let signal = tokio::select! {
+                done = &mut draining => return done,
+                signal = signals.next() => signal,
+            };
+            if asked {
+                let text =
+                    "interrupted: what is not stored yet is kept in staging, and the next outputfs command stores it";
+                return Err(Error::new(Kind::TimedOut, text));
+            }
+            asked = true;
+            context.output.note(&format!(
+                "{}: files are still being stored; once more leaves that to the next outputfs command (nothing is lost)",
+                name(signal.number)
+            ));
+        }
+    }
+
+    async fn drain_while_it_moves(&self) -> Result<()> {
+        let step = self.store.options.upload_timeout;
+        let mut left = u64::MAX;
+        loop {
+            match self.mounted.drain(step).await {
+                Err(e) if e.kind == Kind::TimedOut => {
+                    let pending = self.store.catalog.pending(None, Some(self.store.origin.0)).await?;
+                    if pending.bytes >= left {
+                        return Err(e);
+                    }
+                    left = pending.bytes;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Politely for a while, then from under those who still use it. `true`: nobody did.
+    async fn unmount(&mut self, context: &Context, signals: &Signals, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        let mut told = false;
+        loop {
+            match tokio::task::block_in_place(|| self.mounted.unmount(false)) {
+                Ok(()) => return true,
+                Err(e) if e.kind == Kind::Busy => {}
+                Err(e) => {
+                    tracing::warn!(error = %e, "could not unmount");
+                    break;
+                }
+            }
+            if Instant::now() >= until {
+                break;
+            }
+            if !told {
+                told = true;
+                let users = busy::sentence(&busy::users(self.place.path()));
+                context.output.note(&format!("waiting for processes that use the mount: {users}"));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = signals.next() => break,
+            }
+        }
+        let users = busy::sentence(&busy::users(self.place.path()));
+        context.output.note(&format!(
+            "unmounted under processes that still use it ({users}): what they have not closed is kept and goes to .trash"
+        ));
+        if let Err(e) = tokio::task::block_in_place(|| self.mounted.unmount(true)) {
+            tracing::warn!(error = %e, "could not unmount");
+        }
+        false
+    }
+}
+
+impl Links {
+    async fn end(self) {
+        self.stop.cancel();
+        match tokio::time::timeout(HTTP_END, self.task).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(e))) => tracing::warn!(error = %e, "the link server ended with an error"),
+            Ok(Err(e)) => tracing::warn!(error = %e, "the link server broke down"),
+            Err(_) => tracing::warn!("the link server did not end in time"),
+        }
+    }
+}
+
+/// An address that can never be bound is an error if it was asked for, else a remark.
+async fn start_links(
+    context: &Context,
+    args: &MountingArgs,
+    store: &Arc<Store>,
+    listen: SocketAddr,
+) -> Outcome<Option<Links>> {
+    let config = http_config(&context.settings, args.http.link_mode, listen);
+    let stop = CancellationToken::new();
+    let (tell, mut state) = watch::channel(Listening::Starting);
+    let mut task = tokio::spawn(http::serve_or_wait(store.clone(), config, stop.clone(), tell));
+    let early = tokio::select! {
+        ended = &mut task => Some(ended),
+        _ = tokio::time::timeout(HTTP_START, state.wait_for(|s| *s != Listening::Starting)) => None,
+    };
+    match early {
+        None | Some(Ok(Ok(()))) => Ok(Some(Links { stop, task })),
+        Some(Ok(Err(e))) if args.http.http.is_some() => Err(Failure::new(&e).hint("--http ADDR, or --http off")),
+        Some(Ok(Err(e))) => {
+            tracing::warn!(error = %e, "links are not served");
+            Ok(None)
+        }
+        Some(Err(e)) => Err(Error::internal(format!("the link server broke down: {e}")).into()),
+    }
+}
+
+/// `--link-mode` as said, else as in the settings file.
+pub fn http_config(settings: &Settings, said: Option<LinkModeArg>, listen: SocketAddr) -> HttpConfig {
+    let link_mode = match said.or(settings.file.link_mode) {
+        Some(LinkModeArg::Redirect) => LinkMode::Redirect,
+        Some(LinkModeArg::Stream) | None => LinkMode::Stream,
+    };
+    HttpConfig { listen, link_mode, ..HttpConfig::default() }
+}
+
+/// Links carry the port: where the system shall choose it, it is asked before the first link is made.
+///
+/// # Errors
+/// `Invalid` when the address is not of this host.
+pub fn certain_port(addr: SocketAddr) -> Result<SocketAddr> {
+    if addr.port() != 0 {
+        return Ok(addr);
+    }
+    let chosen = std::net::TcpListener::bind(addr).and_then(|l| l.local_addr());
+    chosen.map_err(|e| Error::invalid(format!("cannot listen on {addr}: {e}")))
+}
+
+/// A daemon that keeps its own state below its own mount point would wait for itself.
+fn refuse_own_ground(settings: &Settings, place: &Mountpoint) -> Result<()> {
+    let local =
+        settings.store.store.as_deref().map(|s| s.strip_prefix("file://").unwrap_or(s)).map(std::path::Path::new);
+    for dir in std::iter::once(settings.store.state_dir.as_path()).chain(local.filter(|p| p.is_absolute())) {
+        let real = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        if real.starts_with(place.path()) {
+            let text =
+                format!("{}: lies below the mount point: outputfs cannot keep its own state there", dir.display());
+            return Err(Error::invalid(text));
+        }
+    }
+    Ok(())
+}
+
+/// Once a second, `status.json` of this mount, when it has changed.
+fn spawn_reporter(store: Arc<Store>, volume: Arc<crate::engine::volume::Volume>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut turn = tokio::time::interval(Duration::from_secs(1));
+        let mut last = None;
+        loop {
+            turn.tick().await;
+            let report = volume.report();
+            if last.as_ref() == Some(&report) {
+                continue;
+            }
+            let (writer, text) = (store.clone(), report.clone());
+            match tokio::task::spawn_blocking(move || writer.report(&text)).await {
+                Ok(Ok(())) => last = Some(report),
+                // The next turn tries again; nothing but `status` depends on it.
+                Ok(Err(e)) => tracing::debug!(error = %e, "the status could not be written"),
+                Err(e) => tracing::debug!(error = %e, "the status could not be written"),
+            }
+        }
+    })
+}

@@ -1,0 +1,131 @@
+//! `outputfs run`.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::artifact::name::SessionName;
+use crate::artifact::query::Query;
+use crate::artifact::record::Artifact;
+use crate::artifact::{Error, Result};
+use crate::cli::args::RunArgs;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output::{artifacts, stderr, stdout};
+use crate::cli::progress::Bar;
+use crate::cli::settings::Settings;
+use crate::cli::{Context, session_or_fresh};
+use crate::daemon::child;
+use crate::daemon::mounted::Live;
+use crate::daemon::mountpoint::Mountpoint;
+use crate::daemon::signals::Signals;
+use crate::engine::store::Store;
+
+pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
+    let signals = Signals::install()?;
+    let mut context = Context::new(settings);
+    let (session, fresh) = session_or_fresh(args.session.session.clone())?;
+    if fresh {
+        context.output.note(&format!("session {session}"));
+    }
+    let place = Mountpoint::prepare(&args.mount, true)?;
+    let env = environment(&context.settings, &session, place.path());
+    let live = Live::start(&mut context, &args.mounting, Some(session.clone()), place).await?;
+    if let Err(e) = refuse_sealed(&live.store, &session).await {
+        let (store, _) = live.finish(&context, &signals).await;
+        store.close().await?;
+        return Err(e.into());
+    }
+
+    let ended = match child::start(&args.command, &env) {
+        Ok(mut child) => child::wait(&mut child, &signals).await.map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    let (store, mut stored) = live.finish(&context, &signals).await;
+    let code = match ended {
+        Ok(code) => code,
+        Err(failure) => {
+            store.close().await?;
+            return Err(failure);
+        }
+    };
+    let mut sealed = false;
+    if args.seal && stored.is_ok() {
+        if code == 0 {
+            match seal(&context, &store, &session).await {
+                Ok(()) => sealed = true,
+                Err(e) => stored = Err(e),
+            }
+        } else {
+            context.output.note(&format!("the command failed ({code}): '{session}' is not sealed"));
+        }
+    }
+    if stored.is_ok() {
+        // Moves what rode in the catalog into the store, so that the table says "stored".
+        stored = store.close().await;
+    }
+    tell(&context, &store, &session, &args, code, sealed).await?;
+    match stored {
+        Ok(()) => Ok(code),
+        // The command's own failure is the news; ours comes second.
+        Err(e) if code != 0 => {
+            stderr(&Failure::new(&e).text());
+            Ok(code)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Where the command finds its folder, and `outputfs` commands within it their session.
+fn environment(settings: &Settings, session: &SessionName, dir: &Path) -> Vec<(&'static str, OsString)> {
+    vec![
+        ("OUTPUTFS_SESSION_ID", OsString::from(session.as_str())),
+        ("OUTPUTFS_DIR", dir.as_os_str().to_owned()),
+        ("OUTPUTFS_STATE_DIR", settings.store.state_dir.as_os_str().to_owned()),
+        ("OUTPUTFS_TENANT", OsString::from(settings.store.tenant.as_str())),
+    ]
+}
+
+/// A command that cannot write anything need not run.
+async fn refuse_sealed(store: &Store, name: &SessionName) -> Result<()> {
+    match store.session(name.as_str()).await?.sealed {
+        Some(_) => Err(Error::sealed(name.as_str())),
+        None => Ok(()),
+    }
+}
+
+async fn seal(context: &Context, store: &Store, name: &SessionName) -> Result<()> {
+    let session = store.session(name.as_str()).await?;
+    let bar = Bar::bytes(&context.output);
+    store.seal(&session, store.options.upload_timeout, &bar.follow()).await.map(drop)
+}
+
+/// The table and the report.
+async fn tell(
+    context: &Context,
+    store: &Store,
+    name: &SessionName,
+    args: &RunArgs,
+    code: u8,
+    sealed: bool,
+) -> Result<()> {
+    let session = store.session(name.as_str()).await?;
+    let query = Query { session: Some(session.id), ..Query::all(store.tenant.id) };
+    let mut list = store.find_all(query).await?;
+    list.sort_unstable_by(|a, b| a.filename.cmp(&b.filename));
+    if !context.output.quiet && !list.is_empty() {
+        stderr(&artifacts(&list, false).render());
+    }
+    let Some(to) = &args.report else { return Ok(()) };
+    let report = json!({
+        "session_id": name.as_str(),
+        "exit_code": code,
+        "sealed": sealed || session.sealed.is_some(),
+        "artifacts": list.iter().map(Artifact::to_json).collect::<Vec<_>>(),
+    });
+    let text = format!("{report}\n");
+    if to == Path::new("-") {
+        return stdout(&text);
+    }
+    std::fs::write(to, text).map_err(|e| Error::io(to, &e))
+}

@@ -1,0 +1,56 @@
+//! `outputfs serve`: links without a mount.
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::artifact::{Error, Kind};
+use crate::cli::Context;
+use crate::cli::args::ServeArgs;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::settings::{DEFAULT_HTTP, Settings, url_of};
+use crate::cli::value::Http;
+use crate::daemon::mounted::{certain_port, http_config};
+use crate::daemon::signals::Signals;
+use crate::http::{self, Listening};
+
+pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
+    let signals = Signals::install()?;
+    let listen = match settings.http(args.http.map(Http::On)) {
+        Http::On(addr) => certain_port(addr)?,
+        // Serving is what was asked for.
+        Http::Off => DEFAULT_HTTP,
+    };
+    settings.serve_at(listen);
+    let config = http_config(&settings, args.link_mode, listen);
+    let context = Context::new(settings);
+    let store = context.open_light().await?;
+    let stop = CancellationToken::new();
+    let (tell, mut state) = watch::channel(Listening::Starting);
+    let mut serving = tokio::spawn(http::serve_or_wait(store, config, stop.clone(), tell));
+    let mut open = true;
+    loop {
+        tokio::select! {
+            ended = &mut serving => {
+                let ended = ended.map_err(|e| Error::internal(format!("the link server broke down: {e}")))?;
+                return ended.map_err(Failure::from);
+            }
+            changed = state.changed(), if open => {
+                open = changed.is_ok();
+                let now = *state.borrow_and_update();
+                match now {
+                    Listening::Here(addr) => context.output.note(&format!("links are served at {}", url_of(addr))),
+                    Listening::Elsewhere => context.output.note(&format!(
+                        "another outputfs of this state directory serves {listen}: waiting to take over"
+                    )),
+                    Listening::Blocked => {
+                        serving.abort();
+                        let e = Error::new(Kind::Busy, format!("{listen} is taken by another program"));
+                        return Err(Failure::new(&e).hint("--http ADDR"));
+                    }
+                    Listening::Starting | Listening::Ended => {}
+                }
+            }
+            _ = signals.next() => stop.cancel(),
+        }
+    }
+}
