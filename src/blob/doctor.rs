@@ -41,7 +41,7 @@ pub async fn examine(store: &dyn BlobStore) -> Vec<Check> {
     let whole = store.get(&key, None).await;
     checks.push(check("read all", started, whole.and_then(|got| same(&got, &bytes))));
     let started = Instant::now();
-    let signed = store.presign_get(&key, Duration::from_secs(60), PresignHeaders::default()).await;
+    let signed = store.presign_get(&key, Duration::from_mins(1), PresignHeaders::default()).await;
     let told = signed.map(|url| String::from(if url.is_some() { "a URL was signed" } else { "this store has none" }));
     checks.push(check("sign a URL", started, told));
     let started = Instant::now();

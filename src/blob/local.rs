@@ -22,7 +22,7 @@ const PAGE: usize = 1000;
 /// Where files are written before they are renamed to their key; no key may begin with it.
 const TEMP: &str = ".tmp";
 /// A temporary file that has not been written to for this long belongs to a process that died.
-const TEMP_MAX_AGE: Duration = Duration::from_secs(86_400);
+const TEMP_MAX_AGE: Duration = Duration::from_hours(24);
 
 /// Blobs under one directory.
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ fn walk(dir: &Path, above: &str, prefix: &str, after: Option<&str>, out: &mut Ve
     let mut names = Vec::new();
     for entry in read {
         let entry = entry.map_err(|e| Error::io(dir, &e))?;
-        let is_dir = entry.file_type().map_err(|e| Error::io(&entry.path(), &e))?.is_dir();
+        let is_dir = entry.file_type().map_err(|e| Error::io(entry.path(), &e))?.is_dir();
         // Keys are UTF-8; anything else is not ours.
         let Ok(name) = entry.file_name().into_string() else { continue };
         if above.is_empty() && name == TEMP {

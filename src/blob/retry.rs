@@ -32,7 +32,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(60) }
+        Self { deadline: Duration::from_mins(1) }
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
         Error::new(Kind::StoreUnavailable, "503")
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn tries_again_until_it_works_and_only_when_it_may() {
         let tries = AtomicU32::new(0);
         let policy = Policy::default();
@@ -107,20 +107,20 @@ mod tests {
         assert_eq!((refused.unwrap_err().kind, tries.load(Ordering::Relaxed)), (Kind::Forbidden, 1));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn ends_at_the_deadline_also_inside_an_attempt_that_hangs() {
-        let policy = Policy { deadline: Duration::from_secs(2) };
+        let policy = Policy { deadline: Duration::from_millis(300) };
         let started = Instant::now();
         let error = policy.run("put", 0, || async { Err::<(), _>(unavailable()) }).await.unwrap_err();
         assert_eq!(error, unavailable());
-        assert!(started.elapsed() <= Duration::from_secs(2));
+        assert!(started.elapsed() <= Duration::from_millis(300));
 
         let started = Instant::now();
         let error = policy.run("put", 0, std::future::pending::<Result<()>>).await.unwrap_err();
-        assert_eq!((error.kind, started.elapsed().as_secs()), (Kind::StoreUnavailable, 2));
+        let took = started.elapsed().as_millis();
+        assert!(error.kind == Kind::StoreUnavailable && (300..600).contains(&took), "{took} ms: {error}");
         let started = Instant::now();
-        let slow = policy.run("put", 1 << 20, std::future::pending::<Result<()>>).await;
-        assert!(slow.is_err());
-        assert_eq!(started.elapsed().as_secs(), 6, "bytes buy time");
+        assert!(policy.run("put", 128 << 10, std::future::pending::<Result<()>>).await.is_err());
+        assert!(started.elapsed().as_millis() >= 800, "bytes buy time");
     }
 }

@@ -29,14 +29,14 @@ use crate::artifact::Result;
 #[cfg(feature = "failpoints")]
 pub(crate) fn hit(name: &'static str) -> Result<()> {
     use crate::artifact::{Error, Kind};
-    fail::fail_point!(name, |action| match action.as_deref() {
-        Some("eio") => Err(Error::new(Kind::StoreUnavailable, format!("failpoint {name}"))),
-        _ => {
-            // No destructor, no flush: what a crash leaves.
-            let own = rustix::process::getpid();
-            let _sent = rustix::process::kill_process(own, rustix::process::Signal::KILL);
-            std::process::abort();
+    fail::fail_point!(name, |action| {
+        if action.as_deref() == Some("eio") {
+            return Err(Error::new(Kind::StoreUnavailable, format!("failpoint {name}")));
         }
+        // No destructor, no flush: what a crash leaves.
+        let own = rustix::process::getpid();
+        let _sent = rustix::process::kill_process(own, rustix::process::Signal::KILL);
+        std::process::abort();
     });
     Ok(())
 }

@@ -296,7 +296,7 @@ fn log_commit(committed: &Committed, dedup: bool, [hashing, uploading, recording
         Outcome::Collapsed => "collapsed",
         Outcome::Idempotent => "idempotent",
     };
-    let millis = |d: Duration| d.as_micros() as f64 / 1000.0;
+    let millis = |d: Duration| d.as_secs_f64() * 1000.0;
     tracing::info!(
         artifact = %a.id,
         session = a.session_name.as_ref().map(tracing::field::display),

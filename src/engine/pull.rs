@@ -61,7 +61,7 @@ impl Store {
         let what = display_bytes(&artifact.filename);
         let mut step = Step { total: Some(artifact.size), what, ..Step::default() };
         while step.done < artifact.size {
-            let bytes = reader.0.read_at(step.done, PIECE).await?;
+            let bytes = reader.read_at(step.done, PIECE).await?;
             if bytes.is_empty() {
                 return Err(Error::internal(format!("{}: its bytes end too early", artifact.id)));
             }

@@ -18,7 +18,7 @@ use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::engine::progress::{Progress, Step};
 use crate::engine::store::{Store, blocking};
 use crate::staging::file::StagingFile;
-use crate::staging::hash::{Digest, Hasher, hash_bytes};
+use crate::staging::hash::{Hasher, hash_bytes};
 
 /// Larger sources go through a staging file, smaller ones through memory alone.
 const IN_MEMORY_MAX: usize = 1 << 20;
@@ -238,7 +238,7 @@ impl Store {
                 let total = regular.then_some(meta.len());
                 let mut reader = tokio::fs::File::from_std(file);
                 let source =
-                    self.stage_stream(&mut reader, total, what, progress).await.map_err(|e| named(&path, e))?;
+                    self.stage_stream(&mut reader, total, what, progress).await.map_err(|e| named(&path, &e))?;
                 Ok(Staged {
                     source,
                     mode: regular.then_some(meta.permissions().mode() & 0o777),
@@ -286,13 +286,11 @@ impl Store {
             }
             progress.tell(&step);
         }
-        match staging {
-            Some(staging) => Ok(Source::File { staging, digest: hasher.finish() }),
-            None => {
-                let digest: Digest = hash_bytes(&held);
-                Ok(Source::Bytes(Bytes::from(held), digest))
-            }
+        if let Some(staging) = staging {
+            return Ok(Source::File { staging, digest: hasher.finish() });
         }
+        let digest = hash_bytes(&held);
+        Ok(Source::Bytes(Bytes::from(held), digest))
     }
 
     async fn new_staging_file(&self) -> Result<StagingFile> {
@@ -321,7 +319,7 @@ fn owner() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 
-fn named(path: &std::path::Path, e: Error) -> Error {
+fn named(path: &std::path::Path, e: &Error) -> Error {
     Error::new(e.kind, format!("{}: {}", path.display(), e.message))
 }
 

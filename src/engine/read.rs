@@ -1,17 +1,54 @@
 //! Committed content, wherever its bytes are.
 
-use crate::artifact::Result;
-use crate::artifact::record::Artifact;
-use crate::blob::reader::ContentReader;
+use std::fs::File;
+use std::sync::Arc;
+
+use crate::artifact::name::display_bytes;
+use crate::artifact::record::{Artifact, BlobPlace};
+use crate::artifact::{Error, Kind, Result};
+use crate::blob::reader::{Content, ContentReader};
 use crate::engine::store::Store;
+
+/// How often the catalog is asked again where bytes are that moved between its answer and their opening.
+const ROUNDS: u32 = 3;
 
 impl Store {
     /// A verified reader of an artifact's bytes: inline, provisional, local or remote. Errors name artifact and key.
     ///
     /// # Errors
-    /// `NotFound` when the catalog knows no such blob; of the store.
+    /// `NotFound` when the catalog or a local store has no such blob; of the store.
     pub async fn reader(&self, artifact: &Artifact) -> Result<ContentReader> {
-        let _ = artifact;
-        todo!()
+        let label = format!("{} {}", artifact.id, display_bytes(&artifact.filename));
+        let mut last = None;
+        for _ in 0..ROUNDS {
+            let blob = self.catalog.blob(artifact.tenant, artifact.hash).await?;
+            let blob = blob.ok_or_else(|| Error::not_found(format!("{label}: the catalog does not know its bytes")))?;
+            let content = Content { label: label.clone(), hash: blob.hash, size: blob.size, chunks: blob.chunks };
+            match blob.place {
+                BlobPlace::Inline(bytes) => return Ok(ContentReader::inline(content, bytes)),
+                BlobPlace::Provisional { mount, file } => {
+                    let path = self.state.staging_path(mount, &file);
+                    // One `open` of a local file, as cheap as the row that named it.
+                    match File::open(&path) {
+                        Ok(file) => return Ok(ContentReader::file(content, Arc::new(file), path)),
+                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(e) => return Err(Error::io(&path, &e)),
+                    }
+                    // Moved into the store, and the catalog hears of it next; or its owner died just then.
+                    let key = self.blob_key(artifact.hash);
+                    if self.blobs.head(&key).await? == Some(artifact.size) {
+                        return ContentReader::stored(content, key, &self.blobs, &self.cache);
+                    }
+                    last =
+                        Some(Error::new(Kind::NotFound, format!("{label}: staging file {} is gone", path.display())));
+                }
+                BlobPlace::Stored => {
+                    let key = self.blob_key(artifact.hash);
+                    return ContentReader::stored(content, key, &self.blobs, &self.cache)
+                        .map_err(|e| Error::new(e.kind, format!("{label}: {e}")));
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::internal("the place of a blob kept changing")))
     }
 }

@@ -35,6 +35,9 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(5);
 
+/// How long one pass lets the recovery of an owner that has died meanwhile take.
+const RECOVERY: Duration = Duration::from_secs(30);
+
 /// How long the task lets small commits gather, so that a burst of them is one round.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -273,8 +276,19 @@ impl Store {
             }
             Frozen::InUse => return Ok(Fate::Waits),
         }
-        remove_staging(path)?;
-        Ok(Fate::Moved)
+        let (cache, at) = (Arc::clone(&self.cache), path.to_owned());
+        let local = self.blobs.is_local();
+        blocking(move || {
+            // Nobody can write it and its bytes were proven: the next reader need not fetch them.
+            if !local && at.exists() {
+                match cache.insert_file(hash, &at) {
+                    Ok(()) => return Ok(Fate::Moved),
+                    Err(e) => tracing::warn!(error = %e, "an uploaded file could not be kept in the cache"),
+                }
+            }
+            remove_staging(&at).map(|()| Fate::Moved)
+        })
+        .await
     }
 
     /// Puts the committed prefix of a file that may be written to meanwhile: the store checks what it is sent.
@@ -360,8 +374,15 @@ impl Store {
         let own = self.round(true, progress).await;
         let mut moved = own.as_ref().is_ok_and(|m| m.artifacts > 0);
         if let Scope::Session(_) = scope {
-            for mount in self.state.mounts()?.into_iter().filter(|m| m.alive && m.id != self.origin.0) {
-                moved |= self.round_of(mount.id, progress).await?.artifacts > 0;
+            let state = self.state.clone();
+            for mount in blocking(move || state.mounts()).await?.into_iter().filter(|m| m.id != self.origin.0) {
+                if mount.alive {
+                    moved |= self.round_of(mount.id, progress).await?.artifacts > 0;
+                } else {
+                    // It died after this store was opened. Boxed: recovery settles too.
+                    let recovery = Box::pin(self.recover(RECOVERY)).await?;
+                    moved |= recovery.owners > 0 || recovery.settled > 0;
+                }
             }
         }
         own.map(|_| moved)

@@ -20,7 +20,7 @@ pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
     let table = Path::new("/proc/self/mountinfo");
     let text = std::fs::read(table).map_err(|e| Error::io(table, &e))?;
     // The last one at a place is the one on top.
-    let on_top = text.split(|&b| b == b'\n').filter_map(parse).filter(|(at, _)| at == mountpoint).last();
+    let on_top = text.split(|&b| b == b'\n').filter_map(parse).rfind(|(at, _)| at == mountpoint);
     if on_top.is_none_or(|(_, ours)| !ours) || rustix::fs::stat(mountpoint).err() != Some(Errno::NOTCONN) {
         return Ok(false);
     }
@@ -76,15 +76,12 @@ fn unescape(text: &[u8]) -> PathBuf {
             let text = std::str::from_utf8(d).ok()?;
             u8::from_str_radix(text, 8).ok()
         });
-        match octal {
-            Some(decoded) => {
-                out.push(decoded);
-                rest = &after[3..];
-            }
-            None => {
-                out.push(byte);
-                rest = after;
-            }
+        if let Some(decoded) = octal {
+            out.push(decoded);
+            rest = &after[3..];
+        } else {
+            out.push(byte);
+            rest = after;
         }
     }
     PathBuf::from(OsString::from_vec(out))

@@ -47,7 +47,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             durability: Durability::Store,
-            upload_timeout: Duration::from_secs(60),
+            upload_timeout: Duration::from_mins(1),
             inline_max: 16 << 10,
             public_url: String::from("http://127.0.0.1:7780"),
         }

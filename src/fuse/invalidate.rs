@@ -37,19 +37,15 @@ pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle
         let catalog = volume.store.catalog.clone();
         let mut seq = None;
         loop {
-            let from = match seq {
-                Some(seq) => seq,
-                None => match catalog.last_change().await {
-                    Ok(last) => {
-                        seq = Some(last);
-                        continue;
-                    }
+            let Some(from) = seq else {
+                match catalog.last_change().await {
+                    Ok(last) => seq = Some(last),
                     Err(e) => {
                         tracing::warn!(error = %e, "the change log cannot be read");
                         tokio::time::sleep(AFTER_ERROR).await;
-                        continue;
                     }
-                },
+                }
+                continue;
             };
             match catalog.changes(from, volume.store.origin, WAIT).await {
                 Ok(changes) => {

@@ -90,9 +90,8 @@ impl Mounted {
     pub fn unmount(&mut self, lazy: bool) -> Result<()> {
         let flags = if lazy { rustix::mount::UnmountFlags::DETACH } else { rustix::mount::UnmountFlags::empty() };
         match rustix::mount::unmount(&self.mountpoint, flags) {
-            Ok(()) => {}
-            // Not mounted any more: somebody was faster.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+            // `EINVAL`: not mounted any more, somebody was faster.
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
             Err(rustix::io::Errno::PERM) => fusermount(&self.mountpoint, lazy)?,
             Err(rustix::io::Errno::BUSY) => {
                 return Err(Error::new(Kind::Busy, format!("{}: files are open below it", self.mountpoint.display())));

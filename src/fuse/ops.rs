@@ -100,10 +100,10 @@ macro_rules! named {
 }
 
 /// Flags for the kernel, and the backing ID where it takes one.
-fn io_flags<'a>(
-    opened: &'a Opened,
+fn io_flags(
+    opened: &Opened,
     register: impl FnOnce(&Backing) -> std::io::Result<BackingId>,
-) -> (FopenFlags, Option<&'a BackingId>) {
+) -> (FopenFlags, Option<&BackingId>) {
     let mut flags = FopenFlags::empty();
     if opened.read_only {
         flags |= FopenFlags::FOPEN_NOFLUSH;

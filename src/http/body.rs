@@ -15,7 +15,7 @@ use crate::blob::reader::ContentReader;
 const PIECE: usize = 256 << 10;
 
 /// The store has deadlines of its own, with retries; this one is for the case that they fail us.
-const PIECE_DEADLINE: Duration = Duration::from_secs(120);
+const PIECE_DEADLINE: Duration = Duration::from_mins(2);
 
 /// One stretch of a body.
 #[derive(Clone, Debug)]

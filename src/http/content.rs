@@ -20,7 +20,7 @@ use crate::http::range::{self, Asked};
 use crate::http::{App, LinkMode};
 
 /// Enough for a client to follow a redirect, too short to be passed around.
-const PRESIGNED: Duration = Duration::from_secs(60);
+const PRESIGNED: Duration = Duration::from_mins(1);
 
 /// Nobody but the reader keeps it, and the reader asks again each time: a revoked link stops at once, and the tag makes asking
 /// cheap.

@@ -19,19 +19,17 @@ pub struct Problem {
     /// One sentence for people.
     pub message: String,
     /// Headers that belong to the answer: `Content-Range` of a 416.
-    pub headers: HeaderMap,
+    pub headers: Vec<(header::HeaderName, String)>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), headers: HeaderMap::new() }
+        Self { status, code, message: message.into(), headers: Vec::new() }
     }
 
     #[must_use]
     pub fn with(mut self, name: header::HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
-        }
+        self.headers.push((name, value.to_owned()));
         self
     }
 
@@ -83,8 +81,8 @@ fn code(kind: Kind) -> &'static str {
         | Kind::IsADirectory
         | Kind::CrossSession
         | Kind::TooManyLinks
-        | Kind::Unsupported
         | Kind::NoSuchAddress
+        | Kind::Unsupported
         | Kind::BadHandle => "invalid_request",
         Kind::StoreUnavailable | Kind::TimedOut => "store_unavailable",
         Kind::NoSpace => "no_space",
@@ -97,7 +95,11 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = json!({"error": {"code": self.code, "message": self.message, "status": self.status.as_u16()}});
         let mut response = (self.status, axum::Json(body)).into_response();
-        response.headers_mut().extend(self.headers.clone());
+        for (name, value) in &self.headers {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
         response.extensions_mut().insert(self);

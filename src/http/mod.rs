@@ -65,8 +65,8 @@ impl Default for Limits {
         Self {
             connections: 1024,
             header_read: Duration::from_secs(15),
-            answer: Duration::from_secs(60),
-            write_stall: Duration::from_secs(120),
+            answer: Duration::from_mins(1),
+            write_stall: Duration::from_mins(2),
             drain: Duration::from_secs(10),
         }
     }

@@ -31,9 +31,9 @@ pub fn parse(header: &str, size: u64) -> Asked {
     for spec in set.split(',').map(str::trim).filter(|s| !s.is_empty()) {
         specs += 1;
         match one(spec, size) {
-            Some(Some(range)) => parts.push(range),
-            Some(None) => {}
-            None => return Asked::Whole,
+            Ok(Some(range)) => parts.push(range),
+            Ok(None) => {}
+            Err(Malformed) => return Asked::Whole,
         }
     }
     let total = parts.iter().fold(0u64, |sum, r| sum.saturating_add(r.end - r.start));
@@ -46,22 +46,24 @@ pub fn parse(header: &str, size: u64) -> Asked {
     }
 }
 
-/// `None`: malformed. `Some(None)`: well-formed and outside the file. `size` is not zero.
-fn one(spec: &str, size: u64) -> Option<Option<Range<u64>>> {
-    let (first, last) = spec.split_once('-')?;
+struct Malformed;
+
+/// `None`: outside the file. `size` is not zero.
+fn one(spec: &str, size: u64) -> Result<Option<Range<u64>>, Malformed> {
+    let (first, last) = spec.split_once('-').ok_or(Malformed)?;
     match (first.trim(), last.trim()) {
-        ("", "") => None,
+        ("", "") => Err(Malformed),
         ("", suffix) => {
-            let suffix = number(suffix)?;
-            Some((suffix > 0).then(|| size - suffix.min(size)..size))
+            let suffix = number(suffix).ok_or(Malformed)?;
+            Ok((suffix > 0).then(|| size - suffix.min(size)..size))
         }
         (first, last) => {
-            let first = number(first)?;
-            let end = if last.is_empty() { size } else { number(last)?.saturating_add(1) };
+            let first = number(first).ok_or(Malformed)?;
+            let end = if last.is_empty() { size } else { number(last).ok_or(Malformed)?.saturating_add(1) };
             if end <= first && !last.is_empty() {
-                return None;
+                return Err(Malformed);
             }
-            Some((first < size).then(|| first..end.min(size)))
+            Ok((first < size).then(|| first..end.min(size)))
         }
     }
 }

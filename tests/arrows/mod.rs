@@ -142,6 +142,8 @@ mod can_fail {
         let impure = |text: &str| !faults("src/artifact/x.rs", text, rules::purity).is_empty();
         assert!(impure("use std::fs;"));
         assert!(impure("use std::{fmt, fs::File};"));
+        assert!(impure("use std::os::unix::fs::MetadataExt;"));
+        assert!(!impure("use std::os::unix::ffi::OsStrExt;"));
         assert!(impure("use tokio::sync::Mutex;"));
         assert!(impure("fn f() { std::env::var(\"X\"); }"));
         assert!(impure("use std::time::SystemTime;"));

@@ -71,7 +71,19 @@ pub fn crates(source: &Source) -> Vec<Fault> {
 
 /// What `artifact/` may not use: crates, modules of `std`, calls.
 const CRATES: [&str; 7] = ["tokio", "rand", "rustix", "parking_lot", "reqwest", "hyper", "futures"];
-const STD: [&str; 8] = ["fs", "net", "process", "thread", "env", "os", "time::SystemTime", "time::Instant"];
+const STD: [&str; 11] = [
+    "fs",
+    "net",
+    "process",
+    "thread",
+    "env",
+    "os::fd",
+    "os::unix::fs",
+    "os::unix::net",
+    "os::unix::process",
+    "time::SystemTime",
+    "time::Instant",
+];
 const CALLS: [&str; 5] = ["Timestamp::now", "Zoned::now", "Ulid::new", "thread_rng", "getrandom"];
 
 /// Every use of the world in `artifact/`.

@@ -27,6 +27,7 @@ macro_rules! suite {
                 async fn $test() {
                     let world = $world.await;
                     super::super::$file::$test(&world).await;
+                    world.check().await;
                 })*
             })*
         }

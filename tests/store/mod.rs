@@ -1,8 +1,11 @@
 //! The engine's use cases on a real catalog and a real store, without a mount.
 
+#[cfg(feature = "failpoints")]
+mod crash;
 mod ingest;
 mod links;
 mod recover;
+mod s3;
 mod seal;
 
 use std::path::Path;

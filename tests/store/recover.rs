@@ -15,14 +15,14 @@ use outputfs::staging::journal::{Journal, Record};
 use super::*;
 
 /// What a mount does: a staging file with its story in the journal.
-struct Writer {
+pub(super) struct Writer {
     file: StagingFile,
     ino: Ino,
     birth: Birth,
     session: outputfs::artifact::ids::SessionId,
 }
 
-async fn open_file(store: &Store, journal: &Journal, name: &str, bytes: &[u8]) -> Writer {
+pub(super) async fn open_file(store: &Store, journal: &Journal, name: &str, bytes: &[u8]) -> Writer {
     let session = store.ensure_session(&"run".parse().unwrap()).await.unwrap();
     let first = store.catalog.reserve(2).await.unwrap();
     let ino = Ino(first);
@@ -70,11 +70,11 @@ async fn commit(store: &Store, journal: &Journal, writer: &Writer, bytes: &[u8])
     done.committed.artifact
 }
 
-fn journal(store: &Store) -> Journal {
+pub(super) fn journal(store: &Store) -> Journal {
     Journal::open(&store.mount_dir.as_ref().unwrap().journal_path()).unwrap().0
 }
 
-async fn trash(store: &Store) -> Vec<Artifact> {
+pub(super) async fn trash(store: &Store) -> Vec<Artifact> {
     store.find_all(Query { life: Life::Trashed, ..Query::all(store.tenant.id) }).await.unwrap()
 }
 

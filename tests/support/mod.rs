@@ -3,6 +3,7 @@
 
 pub mod blobs;
 pub mod mount;
+pub mod proxy;
 pub mod s3;
 pub mod sandbox;
 pub mod sh;

@@ -19,12 +19,12 @@ pub(super) fn is_missing_key(error: &Error) -> bool {
     error.kind == Kind::NotFound && error.message.ends_with(NO_SUCH_KEY)
 }
 
-pub(super) fn from_sdk<E>(place: &Place<'_>, error: SdkError<E, HttpResponse>) -> Error
+pub(super) fn from_sdk<E>(place: &Place<'_>, error: &SdkError<E, HttpResponse>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let Place { what, store, .. } = place;
-    match &error {
+    match error {
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             let (code, message) = (service.err().code().unwrap_or(""), service.err().message().unwrap_or(""));
@@ -32,7 +32,7 @@ where
         }
         // A request that was never sent: no credentials, or our own mistake.
         SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => {
-            let text = DisplayErrorContext(&error).to_string();
+            let text = DisplayErrorContext(error).to_string();
             if text.contains("no providers in chain provided credentials") || text.contains("CredentialsNotLoaded") {
                 return Error::new(
                     Kind::Forbidden,
@@ -43,14 +43,14 @@ where
             }
             let kind =
                 if matches!(error, SdkError::ConstructionFailure(_)) { Kind::Internal } else { Kind::StoreUnavailable };
-            Error::new(kind, format!("{what}: {store} cannot be reached: {}", innermost(&error)))
+            Error::new(kind, format!("{what}: {store} cannot be reached: {}", innermost(error)))
         }
         SdkError::TimeoutError(_) => {
             Error::new(Kind::StoreUnavailable, format!("{what}: {store} did not answer in time"))
         }
         _ => Error::new(
             Kind::StoreUnavailable,
-            format!("{what}: the answer of {store} makes no sense: {}", innermost(&error)),
+            format!("{what}: the answer of {store} makes no sense: {}", innermost(error)),
         ),
     }
 }

@@ -38,8 +38,10 @@ use crate::artifact::{Error, Kind, Result};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests at one time, and so connections: enough to fill a link, far below what servers and `ulimit -n` bear.
 const MAX_REQUESTS: usize = 64;
+/// Keys a page of a listing: S3's limit, which other servers exceed unless told.
+const PAGE: i32 = 1000;
 /// The longest life of a presigned URL that S3 accepts.
-const MAX_PRESIGNED: Duration = Duration::from_secs(7 * 86_400);
+const MAX_PRESIGNED: Duration = Duration::from_hours(7 * 24);
 
 /// A bucket, or a prefix in it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -86,10 +88,11 @@ impl S3Store {
         Fut: Future<Output = std::result::Result<T, SdkError<E, HttpResponse>>> + Send,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        self.policy.run(what, bytes, || self.attempt(what, bytes, send())).await
+        self.policy.run(what, bytes, || self.attempt(what, bytes, Box::pin(send()))).await
     }
 
-    /// One attempt of one request, under the limits of time and number.
+    /// One attempt of one request, under the limits of time and number. Callers box `request`: the SDK's futures are
+    /// tens of kilobytes.
     async fn attempt<T, E>(
         &self,
         what: &str,
@@ -102,7 +105,7 @@ impl S3Store {
         let limit = ANSWER_TIMEOUT + transfer_time(bytes);
         let bounded = async {
             let _permit = self.requests.acquire().await.map_err(|_| Error::internal("the S3 client is closed"))?;
-            request.await.map_err(|e| errors::from_sdk(&self.place(what), e))
+            request.await.map_err(|e| errors::from_sdk(&self.place(what), &e))
         };
         timeout(limit, bounded).await.unwrap_or_else(|_| Err(self.silent(what, limit)))
     }
@@ -124,7 +127,7 @@ impl S3Store {
             .set_range(range.map(|r| format!("bytes={}-{}", r.start, r.end - 1)));
         // The answer's head; what follows is bounded by its own length. A reader that asks for all of an object
         // learns the length here.
-        let answer = self.attempt(what, 0, request.send()).await?;
+        let answer = self.attempt(what, 0, Box::pin(request.send())).await?;
         let length = answer.content_length().and_then(|n| u64::try_from(n).ok());
         let expected = match (wanted, length) {
             (Some(wanted), Some(length)) if wanted != length => {
@@ -217,6 +220,7 @@ impl BlobStore for S3Store {
                     .list_objects_v2()
                     .bucket(&*self.bucket)
                     .prefix(format!("{}{prefix}", self.prefix))
+                    .max_keys(PAGE)
                     .set_start_after(after.map(|key| self.object(key)))
                     .send()
             })

@@ -56,7 +56,7 @@ pub(super) async fn put(store: &S3Store, key: &BlobKey, body: Body) -> Result<()
         Body::Bytes { bytes, hash } if bytes.len() as u64 <= SMALL_MAX => {
             put_small(store, &what, key, bytes, hash).await
         }
-        Body::Bytes { bytes, .. } => put_parts(store, &what, key, &Source::Memory(bytes)).await,
+        Body::Bytes { bytes, .. } => Box::pin(put_parts(store, &what, key, &Source::Memory(bytes))).await,
         Body::File { file, path, size, hash, .. } if size <= SMALL_MAX => {
             let bytes = blocking(size, move || {
                 let bytes = read_range(&file, &path, 0..size)?;
@@ -71,7 +71,8 @@ pub(super) async fn put(store: &S3Store, key: &BlobKey, body: Body) -> Result<()
         }
         Body::File { file, path, size, hash, chunks } => {
             check_digest_count(size, &chunks)?;
-            put_parts(store, &what, key, &Source::File(Arc::new(Staged { file, path, size, hash, chunks }))).await
+            let staged = Arc::new(Staged { file, path, size, hash, chunks });
+            Box::pin(put_parts(store, &what, key, &Source::File(staged))).await
         }
     }
 }
@@ -184,10 +185,12 @@ impl Drop for Unfinished {
 }
 
 async fn put_parts(store: &S3Store, what: &str, key: &BlobKey, source: &Source) -> Result<()> {
-    match upload(store, what, key, source).await {
+    match Box::pin(upload(store, what, key, source)).await {
         // The server finished the upload, but its answer was lost and the repeated request finds nothing to
         // finish; or it forgot the upload. Sending all again is right in both cases, and rare.
-        Err(e) if e.kind == Kind::NotFound && e.message.contains("upload") => upload(store, what, key, source).await,
+        Err(e) if e.kind == Kind::NotFound && e.message.contains("upload") => {
+            Box::pin(upload(store, what, key, source)).await
+        }
         done => done,
     }
 }

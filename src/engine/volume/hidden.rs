@@ -110,12 +110,10 @@ impl Volume {
             b".where" => dir(What::Where(session, Vec::new())),
             b".versions" if session != SessionId::NONE => dir(What::Versions(parent)),
             b".trash" if session != SessionId::NONE => dir(What::Trash(session)),
-            b".manifest.json" if session != SessionId::NONE => match self.manifest_bytes(session).await? {
-                Some(bytes) => {
-                    Some(self.hidden_node(What::Manifest(session), NodeKind::File, 0o444, bytes.len() as u64, now))
-                }
-                None => None,
-            },
+            b".manifest.json" if session != SessionId::NONE => self
+                .manifest_bytes(session)
+                .await?
+                .map(|bytes| self.hidden_node(What::Manifest(session), NodeKind::File, 0o444, bytes.len() as u64, now)),
             _ => None,
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
-use crate::artifact::record::Node;
+use crate::artifact::record::{Node, StoreState};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::reader::ContentReader;
 use crate::staging::file::StagingFile;
@@ -16,6 +16,8 @@ use super::handles::Handle;
 use super::live::Live;
 use super::save::blocking;
 
+/// Readers kept, each with an open file at most.
+const READERS: usize = 256;
 /// Above this a copy is worth a hop to the blocking pool.
 const COPY_AT_ONCE: u64 = 1 << 20;
 
@@ -54,10 +56,24 @@ impl Volume {
         Ok(reader)
     }
 
+    /// A reader of a committed file's bytes. Kept by hash, so that what was verified is not verified again at every open.
     pub(super) async fn reader_of(&self, node: &Node) -> Result<ContentReader> {
-        let (id, _) = node.content.ok_or_else(|| Error::internal("a committed file has content"))?;
+        let (id, hash) = node.content.ok_or_else(|| Error::internal("a committed file has content"))?;
+        if let Some(reader) = self.readers.lock().get(&hash) {
+            return Ok(reader.clone());
+        }
         let artifact = self.store.catalog.artifact(self.store.tenant.id, id, self.now()).await?;
-        self.store.reader(&artifact.ok_or_else(|| Error::not_found("the file has expired"))?).await
+        let artifact = artifact.ok_or_else(|| Error::not_found("the file has expired"))?;
+        let reader = self.store.reader(&artifact).await?;
+        // What is pending may still lie in a staging file that can change: looked up anew each time.
+        if self.store.catalog.store_state(id).await? == Some(StoreState::Stored) {
+            let mut readers = self.readers.lock();
+            if readers.len() >= READERS {
+                readers.clear();
+            }
+            readers.insert(hash, reader.clone());
+        }
+        Ok(reader)
     }
 
     /// Writes all of `data`; returns its length.
@@ -130,9 +146,10 @@ impl Volume {
         let (live, target) = self.writable(to.0)?;
         let source = self.handles.get(from.0)?;
         let (file, path) = match &*source {
-            Handle::File { live, reader, .. } => match staged_of(live) {
-                Some(f) => (f.file.clone(), f.path.clone()),
-                None => {
+            Handle::File { live, reader, .. } => {
+                if let Some(f) = staged_of(live) {
+                    (f.file.clone(), f.path.clone())
+                } else {
                     let known = reader.lock().clone();
                     let reader = match known {
                         Some(r) => r,
@@ -140,7 +157,7 @@ impl Volume {
                     };
                     reader.0.as_file().await?
                 }
-            },
+            }
             Handle::Content(r) => r.0.as_file().await?,
             _ => return Err(Error::new(Kind::Unsupported, "cannot be copied from")),
         };

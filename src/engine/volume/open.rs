@@ -209,10 +209,8 @@ impl Volume {
         caller: Caller,
     ) -> Result<()> {
         let node = node.ok_or_else(|| Error::not_found("the file is gone"))?;
-        let (parent, name) = match self.store.catalog.place(live.ino).await? {
-            Some(place) => place,
-            None => return Err(Error::not_found("the file is gone")),
-        };
+        let place = self.store.catalog.place(live.ino).await?;
+        let (parent, name) = place.ok_or_else(|| Error::not_found("the file is gone"))?;
         let file = StagingFile::create(&self.staging, &self.staging_name(live.ino))?;
         let labels = process::labels_of(caller.pid, caller.uid);
         self.journal.append(&Record::Open {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::artifact::ids::ArtifactId;
 use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, Outcome};
@@ -320,11 +319,6 @@ impl Volume {
     /// A label set for the first commit of a file that has none yet.
     pub(super) fn labels_mut(live: &Live, change: impl FnOnce(&mut Labels) -> Result<()>) -> Result<()> {
         change(&mut live.state.lock().labels)
-    }
-
-    /// ID of what was committed last from here, if anything.
-    pub(super) fn last_artifact(live: &Live) -> Option<ArtifactId> {
-        live.state.lock().staged.as_ref()?.saved.as_ref()?.artifact.map(|(id, _)| id)
     }
 
     /// Counts a write through the daemon. Called before the bytes land, so that a save in between is repeated.

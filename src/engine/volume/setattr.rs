@@ -78,12 +78,12 @@ impl Volume {
             if !live.is_pending() {
                 self.refuse_sealed(live.session).await?;
             }
-            let _saving = live.save.lock().await;
+            let saving = live.save.lock().await;
             if live.state.lock().staged.is_some() {
                 self.truncate_staged(&live, size)?;
                 // Through a path on a file that lingers after its last close: no close will come to save it.
                 let unowned = fh.is_none() && live.state.lock().writers == 0;
-                drop(_saving);
+                drop(saving);
                 return if unowned { self.save(&live, Why::Birth).await } else { Ok(()) };
             }
         }

@@ -190,7 +190,7 @@ impl Volume {
     /// Uploaded bytes stay here for readers. `false`: the file is still the caller's to remove.
     pub(super) fn keep_in_cache(&self, hash: BlobHash, path: &std::path::Path) -> bool {
         match self.store.cache.insert_file(hash, path) {
-            Ok(kept) => kept,
+            Ok(()) => true,
             Err(e) => {
                 // A reader fetches it from the store again.
                 tracing::warn!(error = %e, "uploaded file could not be kept in the cache");

@@ -1,6 +1,7 @@
 //! A session's page: what it is, and its files, to look at and to download.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -150,7 +151,10 @@ fn visible(text: &str) -> String {
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{2069}'
-            | '\u{feff}' => out.push_str(&format!("[U+{:04X}]", u32::from(c))),
+            | '\u{feff}' => {
+                // Writing to a String cannot fail.
+                write!(out, "[U+{:04X}]", u32::from(c)).unwrap_or_default();
+            }
             c => out.push(c),
         }
     }

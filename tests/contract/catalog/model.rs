@@ -234,6 +234,7 @@ async fn compare(w: &World, model: &mut Model) {
     let usage = w.cat.usage(w.tenant.id, w.now()).await.unwrap();
     assert_eq!(usage.artifacts as usize, files);
     assert_eq!(model.root, w.root());
+    w.check().await;
 }
 
 pub async fn the_tree_behaves_as_its_model(w: &World) {

@@ -96,6 +96,11 @@ impl World {
         (self.open)()
     }
 
+    /// Whatever a test did, the records agree with one another.
+    pub async fn check(&self) {
+        assert_eq!(self.cat.check_records(self.tenant.id).await.unwrap().faults, Vec::<String>::new());
+    }
+
     pub async fn quota(&self, quota: Quota) {
         (self.quota)(quota).await;
     }

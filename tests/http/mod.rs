@@ -1,0 +1,9 @@
+//! Links over a real listener and a real store: SQLite and a local directory.
+
+mod limits;
+mod pages;
+mod ranges;
+mod redirect;
+mod server;
+mod status;
+mod takeover;

@@ -1,0 +1,30 @@
+//! Programs on real mounts: each scenario on the local store and on S3, with passthrough and without.
+
+mod close;
+mod control;
+mod crash;
+mod metadata;
+mod programs;
+mod run;
+mod seal;
+mod shared;
+mod tree;
+
+/// One test a configuration for each scenario, a `fn(&TestMount)` on a mounted session `s1`.
+macro_rules! on_every_mount {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            use crate::support::{MountOptions, Store, TestMount};
+            fn options() -> MountOptions { MountOptions::new().session("s1") }
+            #[test]
+            fn local() { super::$scenario(&TestMount::with(Store::Local, options())); }
+            #[test]
+            fn local_without_passthrough() { super::$scenario(&TestMount::with(Store::Local, options().no_passthrough())); }
+            #[test]
+            fn s3() { super::$scenario(&TestMount::with(Store::S3, options())); }
+            #[test]
+            fn s3_durability_local() { super::$scenario(&TestMount::with(Store::S3, options().durability_local())); }
+        }
+    )+ };
+}
+pub(crate) use on_every_mount;

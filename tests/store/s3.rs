@@ -1,0 +1,112 @@
+//! The same use cases with the bytes on a real S3 server.
+
+use outputfs::artifact::Kind;
+use outputfs::artifact::record::StoreState;
+use outputfs::blob::BlobKey;
+use outputfs::engine::progress::Progress;
+use outputfs::engine::push::PushSource;
+use outputfs::engine::settle::Scope;
+use outputfs::engine::store::Durability;
+
+use super::*;
+use crate::support::s3_env;
+
+fn world() -> World {
+    let env = s3_env();
+    let mut world = World::new();
+    world.config.store = Some(format!("s3://{}/store-{}", env.bucket, ulid::Ulid::new()));
+    world.config.endpoint = Some(env.endpoint);
+    world.config.path_style = true;
+    world.config.region = Some(env.region);
+    world
+}
+
+fn large() -> PushSource {
+    PushSource::Stream { reader: Box::new(std::io::Cursor::new(pattern(20_000_000))), size: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closed_means_stored_and_sealed_means_provable_from_the_bucket() {
+    let world = world();
+    let store = world.open().await;
+    for (path, source) in [("small", PushSource::Bytes("small".into())), ("large", large())] {
+        let done = store.push(request("run", path, source)).await.unwrap();
+        assert!(!done.holds_staging);
+        let artifact = done.committed.artifact;
+        assert_eq!(store.catalog.store_state(artifact.id).await.unwrap(), Some(StoreState::Stored));
+        assert_eq!(store.blobs.head(&store.blob_key(artifact.hash)).await.unwrap(), Some(artifact.size));
+    }
+    assert_eq!(files_below(&store.staging().unwrap()), 0);
+    assert!(store.push(request("run", "copy", large())).await.unwrap().dedup);
+    let session = store.session("run").await.unwrap();
+    store.seal(&session, Duration::from_secs(20), &Progress::none()).await.unwrap();
+    assert!(store.blobs.head(&BlobKey::manifest("default", "run")).await.unwrap().is_some());
+    let report = store.verify(&session, &Progress::none()).await.unwrap();
+    assert!(report.is_ok() && report.bytes == 20_000_005, "{report:?}");
+    sound(&store).await;
+    store.close().await.unwrap();
+
+    // A later command need not name the store again.
+    let mut plain = StoreConfig::new(world.config.state_dir.clone()).unwrap();
+    plain.options.upload_timeout = Duration::from_secs(10);
+    let again = Store::open_light(&plain).await.unwrap();
+    let artifact = again.artifact("run/large").await.unwrap();
+    assert!(bytes_of(&again, &artifact).await == pattern(20_000_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn durable_locally_first_and_uploaded_after() {
+    let mut world = world();
+    world.config.options.durability = Durability::Local;
+    let store = world.open().await;
+    push(&store, "run", "small", b"small").await;
+    let done = store.push(request("run", "large", large())).await.unwrap();
+    assert!(done.holds_staging);
+    let key = store.blob_key(done.committed.artifact.hash);
+    assert_eq!(store.blobs.head(&key).await.unwrap(), None);
+    assert_eq!(store.status().await.unwrap().pending_artifacts, 2);
+    let left = store.settle_all(Scope::Own, Duration::from_secs(20), &Progress::none()).await.unwrap();
+    assert_eq!(left.artifacts, 0);
+    assert_eq!(store.blobs.head(&key).await.unwrap(), Some(20_000_000));
+    assert_eq!(files_below(&store.staging().unwrap()), 0);
+    sound(&store).await;
+
+    // Uploaded by the next command when its owner died first.
+    let medium = push(&store, "run", "medium", &pattern(10_000)).await;
+    let other = PushSource::Stream { reader: Box::new(std::io::Cursor::new(pattern(3_000_000))), size: None };
+    let other = store.push(request("run", "other", other)).await.unwrap().committed.artifact;
+    drop(store);
+    let store = world.light().await;
+    assert_eq!(store.recovery().unwrap().owners, 1);
+    assert_eq!(store.catalog.store_state(other.id).await.unwrap(), Some(StoreState::Stored));
+    assert_eq!(bytes_of(&store, &medium).await, pattern(10_000));
+    sound(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreachable_store_fails_in_time_and_is_told_of() {
+    let mut world = world();
+    // Nobody listens there: refused at once, so that every try fails.
+    world.config.endpoint = Some(String::from("http://127.0.0.1:9"));
+    world.config.options.upload_timeout = Duration::from_secs(1);
+    let store = world.open().await;
+    let started = std::time::Instant::now();
+    let error = try_push(&store, "run", "a", b"bytes").await.unwrap_err();
+    assert_eq!(error.kind, Kind::StoreUnavailable, "{error}");
+    assert!(started.elapsed() < Duration::from_secs(8));
+    let status = store.status().await.unwrap();
+    let failure = status.mounts[0].report.store_failure.as_ref().unwrap();
+    assert!(failure.attempts >= 1 && !failure.message.is_empty());
+    assert!(store.artifact("run/a").await.is_err());
+
+    // Local durability takes bytes all the same; they wait, and sealing says why it cannot be done.
+    let mut local = world.config.clone();
+    local.options.durability = Durability::Local;
+    let other = Store::open(&local).await.unwrap();
+    push(&other, "run", "b", b"bytes").await;
+    let session = other.session("run").await.unwrap();
+    let error = other.seal(&session, Duration::from_secs(2), &Progress::none()).await.unwrap_err();
+    assert_eq!(error.kind, Kind::StoreUnavailable, "{error}");
+    assert!(other.session("run").await.unwrap().sealed.is_none());
+    assert_eq!(other.status().await.unwrap().pending_artifacts, 1);
+}
