@@ -10,7 +10,9 @@ use rustix::mount::UnmountFlags;
 
 use crate::artifact::{Error, Result};
 
-const FS_TYPE: &[u8] = b"fuse.outputfs";
+/// How the kernel names a mount of ours: by `fusermount3` with its subtype, by mount(2) without.
+const BY_HELPER: &[u8] = b"fuse.outputfs";
+const BY_ROOT: (&[u8], &[u8]) = (b"fuse", b"outputfs");
 
 /// Takes a dead mount of ours away from `mountpoint`; `false` when there is none, or it is alive. Blocking.
 ///
@@ -63,8 +65,9 @@ fn by_helper(mountpoint: &Path) -> Result<()> {
 fn parse(line: &[u8]) -> Option<(PathBuf, bool)> {
     let mut fields = line.split(|&b| b == b' ');
     let at = unescape(fields.nth(4)?);
-    let kind = fields.skip_while(|f| *f != b"-").nth(1)?;
-    Some((at, kind == FS_TYPE))
+    let mut behind = fields.skip_while(|f| *f != b"-").skip(1);
+    let (kind, source) = (behind.next()?, behind.next()?);
+    Some((at, kind == BY_HELPER || (kind, source) == BY_ROOT))
 }
 
 /// Space, tab, newline and backslash are written in octal there.
@@ -95,6 +98,10 @@ mod tests {
     fn lines_of_mountinfo() {
         let line = br"36 35 98:0 /mnt1 /mnt\0402 rw,noatime master:1 shared:2 - fuse.outputfs outputfs rw,user_id=0";
         assert_eq!(parse(line), Some((PathBuf::from("/mnt 2"), true)));
+        let line = b"36 35 0:41 / /m rw,noatime - fuse outputfs rw,user_id=0";
+        assert_eq!(parse(line), Some((PathBuf::from("/m"), true)));
+        let line = b"36 35 0:41 / /m rw,noatime - fuse sshfs rw,user_id=0";
+        assert_eq!(parse(line), Some((PathBuf::from("/m"), false)));
         let line = b"24 1 254:0 / / rw,relatime - ext4 /dev/root rw";
         assert_eq!(parse(line), Some((PathBuf::from("/"), false)));
         assert_eq!(parse(b""), None);

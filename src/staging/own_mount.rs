@@ -44,7 +44,11 @@ fn is_ours(mounts: &str, dev: Dev) -> bool {
     let wanted = format!("{}:{}", major(dev), minor(dev));
     mounts.lines().any(|line| {
         let Some((before, after)) = line.split_once(" - ") else { return false };
-        before.split(' ').nth(2) == Some(wanted.as_str()) && after.split(' ').next() == Some(FS_TYPE)
+        let mut behind = after.split(' ');
+        let (kind, source) = (behind.next(), behind.next());
+        // By mount(2) the kernel is not told our subtype.
+        let ours = kind == Some(FS_TYPE) || (kind, source) == (Some("fuse"), Some("outputfs"));
+        ours && before.split(' ').nth(2) == Some(wanted.as_str())
     })
 }
 
@@ -57,8 +61,10 @@ mod tests {
     fn our_mounts_are_known_by_device_and_type() {
         let text = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n\
                     99 35 0:52 / /artifacts rw - fuse.outputfs outputfs rw,user_id=0\n\
+                    97 35 0:54 / /by-root rw - fuse outputfs rw,user_id=0\n\
                     98 35 0:53 / /other rw shared:7 - fuse.sshfs outputfs rw\n";
         assert!(is_ours(text, makedev(0, 52)));
+        assert!(is_ours(text, makedev(0, 54)));
         assert!(!is_ours(text, makedev(0, 53)));
         assert!(!is_ours(text, makedev(98, 0)));
         assert!(!is_ours(text, makedev(0, 5)));
