@@ -23,7 +23,7 @@ pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
     let text = std::fs::read(table).map_err(|e| Error::io(table, &e))?;
     // The last one at a place is the one on top.
     let on_top = text.split(|&b| b == b'\n').filter_map(parse).rfind(|(at, _)| at == mountpoint);
-    if on_top.is_none_or(|(_, ours)| !ours) || rustix::fs::stat(mountpoint).err() != Some(Errno::NOTCONN) {
+    if on_top.is_none_or(|(_, ours)| !ours) || !is_dead(mountpoint) {
         return Ok(false);
     }
     match rustix::mount::unmount(mountpoint, UnmountFlags::DETACH) {
@@ -32,6 +32,12 @@ pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
         Err(Errno::PERM) => by_helper(mountpoint).map(|()| true),
         Err(e) => Err(Error::io(mountpoint, &e.into())),
     }
+}
+
+/// Attributes may come from the kernel's cache after the daemon's end: only statfs always asks it. (`ECONNABORTED`: it died
+/// of our question or just before.)
+fn is_dead(mountpoint: &Path) -> bool {
+    matches!(rustix::fs::statfs(mountpoint).err(), Some(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 /// Whether a mount of ours, alive or dead, is on top at `mountpoint`. Does not touch it. Blocking.

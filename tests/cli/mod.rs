@@ -24,7 +24,8 @@ fn sandbox() -> Sandbox {
 fn outputfs(sandbox: &Sandbox, words: &[&str]) -> Output {
     let mut c = sandbox.program(env!("CARGO_BIN_EXE_outputfs"));
     let state = sandbox.state_dir();
-    c.env("OUTPUTFS_STATE_DIR", state).args(words).stdin(Stdio::null());
+    // The help is as wide as the terminal says: there is none.
+    c.env("OUTPUTFS_STATE_DIR", state).env_remove("COLUMNS").args(words).stdin(Stdio::null());
     c.output().expect("the outputfs binary starts")
 }
 
