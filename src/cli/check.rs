@@ -15,14 +15,15 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Outcome {
     let mut value = json!(report);
     value["ok"] = json!(report.is_ok());
     context.output.object(&value, || {
-        let mut text: String = report.faults.iter().map(|f| format!("{f}\n")).collect();
-        text.push_str(&format!(
+        let mut text: String = report.faults.iter().flat_map(|f| [f.as_str(), "\n"]).collect();
+        let line = format!(
             "{} artifacts, {} blobs, {} nodes: {}\n",
             report.artifacts,
             report.blobs,
             report.nodes,
             if report.is_ok() { "consistent" } else { "NOT consistent" }
-        ));
+        );
+        text.push_str(&line);
         text
     })?;
     if report.is_ok() { Ok(()) } else { Err(Failure::silent(2)) }

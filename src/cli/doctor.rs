@@ -36,7 +36,7 @@ pub async fn run(context: &Context) -> Outcome {
         let mut grid = Grid::new(&["CHECK", "", "TOOK", "WHAT WAS FOUND"], &[2]);
         for c in &checks {
             let word = if c.ok { "ok" } else { "FAILED" };
-            grid.row(vec![c.name.to_owned(), word.to_owned(), format!("{} ms", c.took.as_millis()), c.detail.clone()]);
+            grid.row([c.name.to_owned(), word.to_owned(), format!("{} ms", c.took.as_millis()), c.detail.clone()]);
         }
         grid
     })?;

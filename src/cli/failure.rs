@@ -39,7 +39,8 @@ impl Failure {
         let mut text = String::new();
         for (label, line) in [("outputfs", &self.message), ("hint", &self.hint)] {
             if let Some(line) = line {
-                text.push_str(&format!("{label}: {line}\n"));
+                let line = format!("{label}: {line}\n");
+                text.push_str(&line);
             }
         }
         text

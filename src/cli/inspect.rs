@@ -42,7 +42,7 @@ async fn versions(context: &Context, store: &Store, what: &str) -> Outcome {
                 Life::Superseded => "",
                 Life::Trashed => "deleted",
             };
-            grid.row(vec![
+            grid.row([
                 a.version.to_string(),
                 a.id.to_string(),
                 human(a.size),
@@ -88,7 +88,8 @@ fn lines(value: &Value) -> String {
             }
             other => other.to_string(),
         };
-        text.push_str(&format!("{key:<16} {}\n", printable(&shown)));
+        let line = format!("{key:<16} {}\n", printable(&shown));
+        text.push_str(&line);
     }
     text
 }

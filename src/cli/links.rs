@@ -34,12 +34,7 @@ pub async fn run(context: &Context, args: &LinksArgs) -> Outcome {
             "expires_at": link.expires.map(Timestamp::to_rfc3339),
             "revoked_at": link.revoked.map(Timestamp::to_rfc3339),
         }));
-        grid.row(vec![
-            link.id.clone(),
-            state.to_owned(),
-            link.expires.map_or_else(|| "never".to_owned(), when),
-            target,
-        ]);
+        grid.row([link.id.clone(), state.to_owned(), link.expires.map_or_else(|| "never".to_owned(), when), target]);
     }
     context.output.list(&items, || grid)?;
     Ok(())

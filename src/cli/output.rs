@@ -116,13 +116,13 @@ impl Grid {
         Self(table)
     }
 
-    pub fn row(&mut self, cells: Vec<String>) {
-        self.0.add_row(cells.iter().map(|c| printable(c)).collect::<Vec<_>>());
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.0.add_row(cells.map(|c| printable(&c)));
     }
 
     #[must_use]
     pub fn render(&self) -> String {
-        self.0.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        self.0.lines().fold(String::new(), |text, line| text + line.trim_end() + "\n")
     }
 }
 
@@ -167,7 +167,7 @@ pub fn artifacts(list: &[Artifact], sessions: bool) -> Grid {
             Some(name) if sessions => format!("{name}/{path}"),
             _ => path,
         };
-        grid.row(vec![
+        grid.row([
             a.id.to_string(),
             path,
             human(a.size),
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn tables_are_plain_and_names_harmless() {
         let mut grid = Grid::new(&["NAME", "SIZE"], &[1]);
-        grid.row(vec!["a\x1b[2Jb".into(), "7".into()]);
+        grid.row(["a\x1b[2Jb".into(), "7".into()]);
         assert_eq!(grid.render(), "NAME     SIZE\na\u{fffd}[2Jb     7\n");
     }
 }

@@ -16,16 +16,16 @@ impl Bar {
     /// Of bytes.
     #[must_use]
     pub fn bytes(output: &Output) -> Self {
-        Self::with(output, "{spinner} {wide_msg} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        Self::with(*output, "{spinner} {wide_msg} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
     }
 
     /// Of things.
     #[must_use]
     pub fn items(output: &Output) -> Self {
-        Self::with(output, "{spinner} {wide_msg} {pos}/{len}")
+        Self::with(*output, "{spinner} {wide_msg} {pos}/{len}")
     }
 
-    fn with(output: &Output, template: &str) -> Self {
+    fn with(output: Output, template: &str) -> Self {
         let bar = if output.terminal && !output.quiet {
             ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
         } else {

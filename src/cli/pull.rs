@@ -63,7 +63,7 @@ pub async fn run(context: &Context, args: PullArgs) -> Outcome {
     context.output.list(&items, || {
         let mut grid = Grid::new(&["ID", "SIZE", "PATH"], &[1]);
         for (a, to) in &plan {
-            grid.row(vec![a.id.to_string(), human(a.size), to.display().to_string()]);
+            grid.row([a.id.to_string(), human(a.size), to.display().to_string()]);
         }
         grid
     })?;

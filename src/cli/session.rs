@@ -35,7 +35,7 @@ async fn ls(context: &Context) -> Outcome {
     context.output.list(&items, || {
         let mut grid = Grid::new(&["SESSION", "ARTIFACTS", "SIZE", "LAST ARTIFACT", "CREATED", "STATE"], &[1, 2]);
         for s in &sessions {
-            grid.row(vec![
+            grid.row([
                 s.session.name.to_string(),
                 s.artifacts.to_string(),
                 human(s.bytes),

@@ -28,7 +28,7 @@ fn text(status: &Status) -> String {
     }
     let mut grid = Grid::new(&["MOUNT", "SESSION", "PID", "STATE", "WRITING", "NOT STORED YET", "STAGED"], &[2, 4]);
     for m in &status.mounts {
-        grid.row(vec![
+        grid.row([
             m.mountpoint.clone().unwrap_or_else(|| String::from("(a command)")),
             m.session_id.clone().unwrap_or_else(|| String::from("(all)")),
             m.pid.map(|p| p.to_string()).unwrap_or_default(),

@@ -22,15 +22,17 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Outcome {
         let mut text = String::new();
         for fault in &report.faults {
             let about = fault.filename.as_deref().or(fault.artifact_id.as_deref()).unwrap_or("manifest");
-            text.push_str(&format!("{}: {}\n", printable(about), fault.message));
+            let line = format!("{}: {}\n", printable(about), fault.message);
+            text.push_str(&line);
         }
         let digest = report.digest.as_ref().map_or_else(String::new, |d| format!(", manifest digest {d}"));
-        text.push_str(&format!(
+        let line = format!(
             "{name}: {} artifacts, {} read and hashed{digest}: {}\n",
             report.artifacts,
             human(report.bytes),
             if report.is_ok() { "all as recorded" } else { "NOT as recorded" }
-        ));
+        );
+        text.push_str(&line);
         text
     })?;
     if report.is_ok() { Ok(()) } else { Err(Failure::silent(2)) }

@@ -63,7 +63,7 @@ fn start(cli: Cli) -> Outcome<u8> {
         && !args.foreground
         && !args.daemon
     {
-        return spawn::daemon(&settings, args).map(|()| 0);
+        return spawn::daemon(args).map(|()| 0);
     }
     logging::start(&settings, &cli.command)?;
     let runtime = runtime()?;

@@ -140,7 +140,7 @@ impl Live {
     pub async fn finish(mut self, context: &Context, signals: &Signals) -> (Arc<Store>, Result<()>) {
         let mut stored = self.drain(context, signals).await;
         let patience = if stored.is_ok() { PATIENCE } else { Duration::ZERO };
-        let clean = self.unmount(context, signals, patience).await;
+        self.unmount(context, signals, patience).await;
         // What was closed between the drain and the unmounting; and after an unmounting in vain, what can be had of it.
         if stored.is_ok() {
             stored = self.drain(context, signals).await;
@@ -151,9 +151,7 @@ impl Live {
         }
         let Self { store, mounted, place, .. } = self;
         drop(mounted);
-        if clean {
-            place.release();
-        }
+        place.release();
         (store, stored)
     }
 
@@ -198,13 +196,13 @@ impl Live {
         }
     }
 
-    /// Politely for a while, then from under those who still use it. `true`: nobody did.
-    async fn unmount(&mut self, context: &Context, signals: &Signals, patience: Duration) -> bool {
+    /// Politely for a while, then from under those who still use it.
+    async fn unmount(&mut self, context: &Context, signals: &Signals, patience: Duration) {
         let until = Instant::now() + patience;
         let mut told = false;
         loop {
             match tokio::task::block_in_place(|| self.mounted.unmount(false)) {
-                Ok(()) => return true,
+                Ok(()) => return,
                 Err(e) if e.kind == Kind::Busy => {}
                 Err(e) => {
                     tracing::warn!(error = %e, "could not unmount");
@@ -231,7 +229,6 @@ impl Live {
         if let Err(e) = tokio::task::block_in_place(|| self.mounted.unmount(true)) {
             tracing::warn!(error = %e, "could not unmount");
         }
-        false
     }
 }
 

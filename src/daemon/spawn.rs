@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::artifact::{Error, Kind};
 use crate::cli::args::{DAEMON_VARIABLE, MountArgs};
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::settings::Settings;
 
 /// Recovery of dead mounts may upload before the mount answers (30 s at most); a slow disk, a cold start.
 const READY_WITHIN: Duration = Duration::from_secs(120);
@@ -20,7 +19,7 @@ const READY: &str = "ready";
 ///
 /// # Errors
 /// What the daemon said.
-pub fn daemon(_settings: &Settings, args: &MountArgs) -> Outcome {
+pub fn daemon(args: &MountArgs) -> Outcome {
     let failed = |what: &str, e: std::io::Error| Error::internal(format!("{what}: {e}"));
     let program = std::env::current_exe().map_err(|e| failed("cannot find the outputfs program", e))?;
     keep_descriptors_from_child();
@@ -40,14 +39,12 @@ pub fn daemon(_settings: &Settings, args: &MountArgs) -> Outcome {
         // Nobody listens any more after the deadline.
         tell.send(read.map(|_| text)).ok();
     });
-    let text = match heard.recv_timeout(READY_WITHIN) {
-        Ok(text) => text.map_err(|e| failed("the daemon cannot be heard", e))?,
-        Err(_) => {
-            child.kill().and_then(|()| child.wait()).map_err(|e| failed("the daemon cannot be ended", e))?;
-            let text = format!("{} does not answer after {READY_WITHIN:?}: given up", args.mountpoint.display());
-            return Err(Error::new(Kind::TimedOut, text).into());
-        }
+    let Ok(text) = heard.recv_timeout(READY_WITHIN) else {
+        child.kill().and_then(|()| child.wait()).map_err(|e| failed("the daemon cannot be ended", e))?;
+        let text = format!("{} does not answer after {READY_WITHIN:?}: given up", args.mountpoint.display());
+        return Err(Error::new(Kind::TimedOut, text).into());
     };
+    let text = text.map_err(|e| failed("the daemon cannot be heard", e))?;
     if text.trim_end() == READY {
         return Ok(());
     }
