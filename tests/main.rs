@@ -3,5 +3,7 @@
 
 mod arrows;
 mod contract;
+mod http;
+mod mount;
 mod store;
 mod support;

@@ -93,7 +93,7 @@ pub fn stdout(text: &str) -> Result<()> {
 
 /// Writes to standard error; nobody can be told when that fails.
 pub fn stderr(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    let _unwritten = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// A table of text without lines around it.

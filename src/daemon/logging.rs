@@ -54,9 +54,10 @@ fn filter(settings: &Settings, command: &Command) -> Result<EnvFilter> {
     // Libraries tell of their own affairs on every level; a `run` must not speak of a port that it was not told to use.
     let own = match command {
         Command::Run(args) if args.mounting.http.http.is_none() && settings.verbose == 0 => {
-            format!("warn,outputfs={usual},outputfs::http::takeover=error")
+            format!("warn,fuser=error,outputfs={usual},outputfs::http::takeover=error")
         }
-        _ => format!("warn,outputfs={usual}"),
+        // fuser warns when we have unmounted before it does.
+        _ => format!("warn,fuser=error,outputfs={usual}"),
     };
     Ok(EnvFilter::new(own))
 }

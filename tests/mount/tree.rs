@@ -86,7 +86,10 @@ fn the_tenants_root_holds_sessions() {
 fn everything_is_there_after_a_remount() {
     for options in [MountOptions::new(), MountOptions::new().no_passthrough()] {
         let mut m = TestMount::with(Store::S3, options.session("s1"));
-        sh("mkdir -p d; echo a > d/a; echo b > b; chmod 600 b; ln -s b l; head -c 9000000 /dev/urandom > big", m.path());
+        sh(
+            "mkdir -p d; echo a > d/a; echo b > b; chmod 600 b; ln -s b l; head -c 9000000 /dev/urandom > big",
+            m.path(),
+        );
         let before = sh("find . | sort | xargs stat -c '%n %F %a %s %Y %i'; sha256sum big b d/a", m.path());
         m.sigterm();
         m.remount();
