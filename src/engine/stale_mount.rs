@@ -9,8 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use crate::artifact::{Error, Result};
-
-const FS_TYPE: &[u8] = b"fuse.outputfs";
+use crate::staging::own_mount::is_our_type;
 
 /// Takes a dead mount of ours away from `mountpoint`; `false` when there is none, or it is alive. Blocking.
 ///
@@ -63,8 +62,9 @@ fn by_helper(mountpoint: &Path) -> Result<()> {
 fn parse(line: &[u8]) -> Option<(PathBuf, bool)> {
     let mut fields = line.split(|&b| b == b' ');
     let at = unescape(fields.nth(4)?);
-    let kind = fields.skip_while(|f| *f != b"-").nth(1)?;
-    Some((at, kind == FS_TYPE))
+    let mut tail = fields.skip_while(|f| *f != b"-").skip(1);
+    let (kind, source) = (tail.next()?, tail.next().unwrap_or_default());
+    Some((at, is_our_type(kind, source)))
 }
 
 /// Space, tab, newline and backslash are written in octal there.

@@ -9,8 +9,12 @@ use crate::artifact::{Error, Result};
 /// `FUSE_SUPER_MAGIC` of linux/magic.h.
 const FUSE_SUPER_MAGIC: u64 = 0x6573_5546;
 
-/// File system type of our mounts in `/proc/self/mountinfo`.
-pub const FS_TYPE: &str = "fuse.outputfs";
+/// Whether type and source of a line of mountinfo are those of our mounts: `fuse.outputfs` through fusermount3, plain
+/// `fuse` with the source `outputfs` through mount(2), which drops the subtype.
+#[must_use]
+pub fn is_our_type(fs_type: &[u8], source: &[u8]) -> bool {
+    fs_type == b"fuse.outputfs" || (fs_type == b"fuse" && source == b"outputfs")
+}
 
 /// # Errors
 /// `Invalid` when `path`, or where it is missing the nearest directory above it, lies on an outputfs mount; what
@@ -44,7 +48,9 @@ fn is_ours(mounts: &str, dev: Dev) -> bool {
     let wanted = format!("{}:{}", major(dev), minor(dev));
     mounts.lines().any(|line| {
         let Some((before, after)) = line.split_once(" - ") else { return false };
-        before.split(' ').nth(2) == Some(wanted.as_str()) && after.split(' ').next() == Some(FS_TYPE)
+        let mut after = after.split(' ');
+        let (fs_type, source) = (after.next().unwrap_or_default(), after.next().unwrap_or_default());
+        before.split(' ').nth(2) == Some(wanted.as_str()) && is_our_type(fs_type.as_bytes(), source.as_bytes())
     })
 }
 

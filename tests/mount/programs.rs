@@ -49,7 +49,7 @@ assert zipfile.ZipFile("py/z.zip").testzip() is None
 shutil.copy2("py/t.txt", "py/t2.txt"); shutil.copytree("py", "py2"); shutil.rmtree("py2"); assert not os.path.exists("py2")
 with tempfile.NamedTemporaryFile(dir="py", delete=False) as t: t.write(b"tmp")
 os.replace(t.name, "py/named"); assert open("py/named").read() == "tmp"
-h = logging.handlers.RotatingFileHandler("py/log", maxBytes=2000, backupCount=3); l = logging.getLogger("x"); l.addHandler(h)
+h = logging.handlers.RotatingFileHandler("py/log", maxBytes=400, backupCount=3); l = logging.getLogger("x"); l.addHandler(h)
 for i in range(200): l.warning("line %d", i)
 h.close(); assert os.path.exists("py/log.3")
 c = sqlite3.connect("py/db"); c.execute("create table t(a)"); c.executemany("insert into t values(?)", [(i,) for i in range(100)]); c.commit(); c.close()

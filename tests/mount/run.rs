@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::support::{MountOptions, Sandbox, Store, TestMount, sh, try_sh};
+use crate::support::{MountOptions, Sandbox, Store, TestMount, sh};
 
 fn run(sandbox: &Sandbox, args: &[&str], script: &str) -> std::process::Output {
     let mut command = sandbox.outputfs("run");
@@ -140,7 +140,7 @@ fn a_stale_mount_is_cleaned_up() {
     let mut m = TestMount::with(Store::Local, MountOptions::new().session("s1"));
     sh("echo a > a", m.path());
     m.kill9();
-    assert!(!try_sh("ls", m.path()).status.success(), "a dead daemon's mount answers nothing");
+    assert!(std::fs::read_dir(m.path()).is_err(), "a dead daemon's mount answers nothing");
     m.remount();
     assert_eq!(sh("cat a", m.path()), "a");
 }

@@ -72,7 +72,7 @@ fn the_tenants_root_holds_sessions() {
         ("echo x > file", "Operation not permitted"),
         ("mkdir '.bad'", "Invalid argument"),
         ("mkdir 'a b'", "Invalid argument"),
-        ("mkdir .where", "Operation not permitted"),
+        ("mkdir .where", "File exists"),
         ("ln -s x y", "Operation not permitted"),
         ("python3 -c 'import os; os.rename(\"b/a\", \"run_42/a\")'", "Invalid cross-device link"),
     ] {
