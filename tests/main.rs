@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod arrows;
+mod cli;
 mod contract;
 mod http;
 mod mount;

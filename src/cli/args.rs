@@ -15,7 +15,7 @@ pub const DAEMON_VARIABLE: &str = "OUTPUTFS_INTERNAL_DAEMON";
 
 /// A folder that is an artifact store: what is written and closed in it is hashed, stored once and never lost.
 #[derive(Debug, Parser)]
-#[command(name = "outputfs", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 110)]
+#[command(name = "outputfs", version, disable_help_subcommand = true, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 done, 1 your mistake, 2 our or the server's failure, 3 network. \
                         'run' exits with the command's own code.")]
 pub struct Cli {
@@ -422,4 +422,26 @@ pub struct ManArgs {
     /// Write the pages of all commands there
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_command_of_run_is_its_own() {
+        let words = ["outputfs", "run", "--seal", "echo", "-n", "--seal", "x"];
+        let Command::Run(args) = Cli::try_parse_from(words).unwrap().command else { panic!() };
+        assert!(args.seal);
+        assert_eq!(args.command, ["echo", "-n", "--seal", "x"]);
+        assert!(Cli::try_parse_from(["outputfs", "run", "--nonsense", "echo"]).is_err());
+        let words = ["outputfs", "mount", "--s3-path-style", "dir"];
+        assert_eq!(Cli::try_parse_from(words).unwrap().global.s3_path_style, Some(true));
+    }
 }

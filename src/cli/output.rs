@@ -1,7 +1,6 @@
 //! What commands print: results on standard output (tables for people, JSON for programs), everything else on standard
 //! error.
 
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -72,8 +71,8 @@ impl Output {
 fn array(items: &[Value]) -> String {
     let mut text = String::from("[");
     for (i, item) in items.iter().enumerate() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{}\n{item}", if i == 0 { "" } else { "," });
+        text.push_str(if i == 0 { "\n" } else { ",\n" });
+        text.push_str(&item.to_string());
     }
     text.push_str(if items.is_empty() { "]\n" } else { "\n]\n" });
     text
@@ -93,7 +92,7 @@ pub fn stdout(text: &str) -> Result<()> {
 
 /// Writes to standard error; nobody can be told when that fails.
 pub fn stderr(text: &str) {
-    let _unwritten = std::io::stderr().lock().write_all(text.as_bytes());
+    std::io::stderr().lock().write_all(text.as_bytes()).unwrap_or_default();
 }
 
 /// A table of text without lines around it.

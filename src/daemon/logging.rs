@@ -51,13 +51,13 @@ fn filter(settings: &Settings, command: &Command) -> Result<EnvFilter> {
         (false, 1, true) | (false, 2, _) => "debug",
         _ => return Ok(EnvFilter::new("trace")),
     };
-    // Libraries tell of their own affairs on every level; a `run` must not speak of a port that it was not told to use.
+    // Libraries tell of their own affairs on every level (fuser warns of every mount that we have unmounted before it);
+    // a `run` must not speak of a port that it was not told to use.
     let own = match command {
         Command::Run(args) if args.mounting.http.http.is_none() && settings.verbose == 0 => {
-            format!("warn,fuser=error,outputfs={usual},outputfs::http::takeover=error")
+            format!("warn,fuser::mnt=error,outputfs={usual},outputfs::http::takeover=error")
         }
-        // fuser warns when we have unmounted before it does.
-        _ => format!("warn,fuser=error,outputfs={usual}"),
+        _ => format!("warn,fuser::mnt=error,outputfs={usual}"),
     };
     Ok(EnvFilter::new(own))
 }

@@ -17,7 +17,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::artifact::{Error, Result};
-use crate::cli::args::{Cli, Command};
+use crate::cli::args::{Cli, Command, MountArgs, RunArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{stderr, stdout};
 use crate::cli::settings::Settings;
@@ -52,6 +52,9 @@ pub fn main() -> ExitCode {
 
 fn start(cli: Cli) -> Outcome<u8> {
     let settings = Settings::resolve(cli.global)?;
+    if let Command::Run(RunArgs { mount, .. }) | Command::Mount(MountArgs { mountpoint: mount, .. }) = &cli.command {
+        mountpoint::refuse_own_ground(&settings, mount)?;
+    }
     if let Command::Run(_) = &cli.command {
         // Before any thread exists: a namespace is entered by a process of one thread alone.
         namespace::enter_if_needed()?;

@@ -63,10 +63,6 @@ impl Live {
         if let Some(addr) = http {
             context.settings.serve_at(addr);
         }
-        if let Err(e) = refuse_own_ground(&context.settings, &place) {
-            place.release();
-            return Err(e.into());
-        }
         let store = match context.open().await {
             Ok(store) => store,
             Err(e) => {
@@ -296,21 +292,6 @@ pub fn certain_port(addr: SocketAddr) -> Result<SocketAddr> {
     }
     let chosen = std::net::TcpListener::bind(addr).and_then(|l| l.local_addr());
     chosen.map_err(|e| Error::invalid(format!("cannot listen on {addr}: {e}")))
-}
-
-/// A daemon that keeps its own state below its own mount point would wait for itself.
-fn refuse_own_ground(settings: &Settings, place: &Mountpoint) -> Result<()> {
-    let local =
-        settings.store.store.as_deref().map(|s| s.strip_prefix("file://").unwrap_or(s)).map(std::path::Path::new);
-    for dir in std::iter::once(settings.store.state_dir.as_path()).chain(local.filter(|p| p.is_absolute())) {
-        let real = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-        if real.starts_with(place.path()) {
-            let text =
-                format!("{}: lies below the mount point: outputfs cannot keep its own state there", dir.display());
-            return Err(Error::invalid(text));
-        }
-    }
-    Ok(())
 }
 
 /// Once a second, `status.json` of this mount, when it has changed.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::artifact::{Error, Kind, Result};
 use crate::cli::failure::{Failure, Outcome};
+use crate::cli::settings::Settings;
 use crate::engine::stale_mount;
 
 /// A directory that may be mounted on. No other outputfs takes it while this is held; what was made is removed in the
@@ -80,6 +81,28 @@ impl Mountpoint {
             remove(&self.path);
         }
     }
+}
+
+/// A daemon that keeps its own state below its own mount point would wait for itself. Asked before that state is made.
+///
+/// # Errors
+/// `Invalid` with the directory that would be hidden.
+pub fn refuse_own_ground(settings: &Settings, mountpoint: &Path) -> Result<()> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mountpoint = real(&std::path::absolute(mountpoint).map_err(|e| Error::io(mountpoint, &e))?);
+    let store = settings.store.store.as_deref().map(|s| Path::new(s.strip_prefix("file://").unwrap_or(s)));
+    let local = store.filter(|path| path.is_absolute());
+    for dir in std::iter::once(settings.store.state_dir.as_path()).chain(local) {
+        // What is missing yet has no links in it, but what it lies in may.
+        let known = dir.ancestors().find(|a| a.exists()).unwrap_or(dir);
+        let rest = dir.strip_prefix(known).unwrap_or(Path::new(""));
+        if real(known).join(rest).starts_with(&mountpoint) {
+            let text =
+                format!("{}: lies below the mount point: outputfs cannot keep its own state there", dir.display());
+            return Err(Error::invalid(text));
+        }
+    }
+    Ok(())
 }
 
 fn busy(said: &Path) -> Failure {

@@ -9,7 +9,10 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use crate::artifact::{Error, Result};
-use crate::staging::own_mount::is_our_type;
+
+/// How the kernel names a mount of ours: by `fusermount3` with its subtype, by mount(2) without.
+const BY_HELPER: &[u8] = b"fuse.outputfs";
+const BY_ROOT: (&[u8], &[u8]) = (b"fuse", b"outputfs");
 
 /// Takes a dead mount of ours away from `mountpoint`; `false` when there is none, or it is alive. Blocking.
 ///
@@ -20,7 +23,7 @@ pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
     let text = std::fs::read(table).map_err(|e| Error::io(table, &e))?;
     // The last one at a place is the one on top.
     let on_top = text.split(|&b| b == b'\n').filter_map(parse).rfind(|(at, _)| at == mountpoint);
-    if on_top.is_none_or(|(_, ours)| !ours) || rustix::fs::stat(mountpoint).err() != Some(Errno::NOTCONN) {
+    if on_top.is_none_or(|(_, ours)| !ours) || !is_dead(mountpoint) {
         return Ok(false);
     }
     match rustix::mount::unmount(mountpoint, UnmountFlags::DETACH) {
@@ -29,6 +32,12 @@ pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
         Err(Errno::PERM) => by_helper(mountpoint).map(|()| true),
         Err(e) => Err(Error::io(mountpoint, &e.into())),
     }
+}
+
+/// Attributes may come from the kernel's cache after the daemon's end: only statfs always asks it. (`ECONNABORTED`: it died
+/// of our question or just before.)
+fn is_dead(mountpoint: &Path) -> bool {
+    matches!(rustix::fs::statfs(mountpoint).err(), Some(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 /// Whether a mount of ours, alive or dead, is on top at `mountpoint`. Does not touch it. Blocking.
@@ -62,9 +71,9 @@ fn by_helper(mountpoint: &Path) -> Result<()> {
 fn parse(line: &[u8]) -> Option<(PathBuf, bool)> {
     let mut fields = line.split(|&b| b == b' ');
     let at = unescape(fields.nth(4)?);
-    let mut tail = fields.skip_while(|f| *f != b"-").skip(1);
-    let (kind, source) = (tail.next()?, tail.next().unwrap_or_default());
-    Some((at, is_our_type(kind, source)))
+    let mut behind = fields.skip_while(|f| *f != b"-").skip(1);
+    let (kind, source) = (behind.next()?, behind.next()?);
+    Some((at, kind == BY_HELPER || (kind, source) == BY_ROOT))
 }
 
 /// Space, tab, newline and backslash are written in octal there.
@@ -95,6 +104,10 @@ mod tests {
     fn lines_of_mountinfo() {
         let line = br"36 35 98:0 /mnt1 /mnt\0402 rw,noatime master:1 shared:2 - fuse.outputfs outputfs rw,user_id=0";
         assert_eq!(parse(line), Some((PathBuf::from("/mnt 2"), true)));
+        let line = b"36 35 0:41 / /m rw,noatime - fuse outputfs rw,user_id=0";
+        assert_eq!(parse(line), Some((PathBuf::from("/m"), true)));
+        let line = b"36 35 0:41 / /m rw,noatime - fuse sshfs rw,user_id=0";
+        assert_eq!(parse(line), Some((PathBuf::from("/m"), false)));
         let line = b"24 1 254:0 / / rw,relatime - ext4 /dev/root rw";
         assert_eq!(parse(line), Some((PathBuf::from("/"), false)));
         assert_eq!(parse(b""), None);

@@ -9,12 +9,8 @@ use crate::artifact::{Error, Result};
 /// `FUSE_SUPER_MAGIC` of linux/magic.h.
 const FUSE_SUPER_MAGIC: u64 = 0x6573_5546;
 
-/// Whether type and source of a line of mountinfo are those of our mounts: `fuse.outputfs` through fusermount3, plain
-/// `fuse` with the source `outputfs` through mount(2), which drops the subtype.
-#[must_use]
-pub fn is_our_type(fs_type: &[u8], source: &[u8]) -> bool {
-    fs_type == b"fuse.outputfs" || (fs_type == b"fuse" && source == b"outputfs")
-}
+/// File system type of our mounts in `/proc/self/mountinfo`.
+pub const FS_TYPE: &str = "fuse.outputfs";
 
 /// # Errors
 /// `Invalid` when `path`, or where it is missing the nearest directory above it, lies on an outputfs mount; what
@@ -48,9 +44,11 @@ fn is_ours(mounts: &str, dev: Dev) -> bool {
     let wanted = format!("{}:{}", major(dev), minor(dev));
     mounts.lines().any(|line| {
         let Some((before, after)) = line.split_once(" - ") else { return false };
-        let mut after = after.split(' ');
-        let (fs_type, source) = (after.next().unwrap_or_default(), after.next().unwrap_or_default());
-        before.split(' ').nth(2) == Some(wanted.as_str()) && is_our_type(fs_type.as_bytes(), source.as_bytes())
+        let mut behind = after.split(' ');
+        let (kind, source) = (behind.next(), behind.next());
+        // By mount(2) the kernel is not told our subtype.
+        let ours = kind == Some(FS_TYPE) || (kind, source) == (Some("fuse"), Some("outputfs"));
+        ours && before.split(' ').nth(2) == Some(wanted.as_str())
     })
 }
 
@@ -63,8 +61,10 @@ mod tests {
     fn our_mounts_are_known_by_device_and_type() {
         let text = "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw\n\
                     99 35 0:52 / /artifacts rw - fuse.outputfs outputfs rw,user_id=0\n\
+                    97 35 0:54 / /by-root rw - fuse outputfs rw,user_id=0\n\
                     98 35 0:53 / /other rw shared:7 - fuse.sshfs outputfs rw\n";
         assert!(is_ours(text, makedev(0, 52)));
+        assert!(is_ours(text, makedev(0, 54)));
         assert!(!is_ours(text, makedev(0, 53)));
         assert!(!is_ours(text, makedev(98, 0)));
         assert!(!is_ours(text, makedev(0, 5)));
