@@ -101,7 +101,9 @@ fn survive(store: Store, options: MountOptions, points: &[&str]) {
         });
         // Points that this load does not pass leave the daemon alive.
         let died = crate::support::wait::holds_within(Duration::from_millis(500), || !m.is_alive());
-        if !died {
+        if died {
+            m.wait_end(Duration::from_secs(5));
+        } else {
             m.kill9();
         }
         println!("{point}: {} acknowledged, died at the point: {died}", acked.len());
