@@ -47,7 +47,7 @@ fn is_dead(mountpoint: &Path) -> bool {
 pub(crate) fn is_ours(mountpoint: &Path) -> Result<bool> {
     let table = Path::new("/proc/self/mountinfo");
     let text = std::fs::read(table).map_err(|e| Error::io(table, &e))?;
-    let on_top = text.split(|&b| b == b'\n').filter_map(parse).filter(|(at, _)| at == mountpoint).last();
+    let on_top = text.split(|&b| b == b'\n').filter_map(parse).rfind(|(at, _)| at == mountpoint);
     Ok(on_top.is_some_and(|(_, ours)| ours))
 }
 
