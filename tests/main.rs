@@ -4,5 +4,7 @@
 mod arrows;
 mod cli;
 mod contract;
+mod http;
+mod mount;
 mod store;
 mod support;

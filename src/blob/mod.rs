@@ -10,7 +10,8 @@
 //! - [`BlobStore::delete`] of a missing key is `Ok`.
 //! - Every method is safe to call again after a failure of any kind, also after one that came when the store
 //!   had already done the work.
-//! - No method lists or heads on behalf of another.
+//! - No method lists or heads on behalf of another. (But one: an S3 upload in parts that the server says it does not
+//!   know any more looks whether the object is there.)
 
 pub mod cache;
 pub mod doctor;

@@ -40,6 +40,12 @@ use crate::artifact::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin(pub MountId);
 
+impl Origin {
+    /// For changes that no kernel asked for (a seal, a restore): every mount hears of them, the one through whose
+    /// control file they came too, because its kernel's caches know nothing of them.
+    pub const NOBODY: Origin = Origin(MountId(ulid::Ulid::nil()));
+}
+
 /// A new directory, symlink, fifo, socket or device. (Files come into being by [`Catalog::commit`].)
 #[derive(Clone, Debug)]
 pub struct NewNode {

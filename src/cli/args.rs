@@ -15,7 +15,7 @@ pub const DAEMON_VARIABLE: &str = "OUTPUTFS_INTERNAL_DAEMON";
 
 /// A folder that is an artifact store: what is written and closed in it is hashed, stored once and never lost.
 #[derive(Debug, Parser)]
-#[command(name = "outputfs", version, disable_help_subcommand = true, max_term_width = 110)]
+#[command(name = "outputfs", version, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 done, 1 your mistake, 2 our or the server's failure, 3 network. \
                         'run' exits with the command's own code.")]
 pub struct Cli {
@@ -327,8 +327,11 @@ pub struct LinkArgs {
     pub what: Option<String>,
     #[command(flatten)]
     pub session: SessionArg,
-    /// How long the link lives: 12h, 7d, never [default: 7d]
-    #[arg(long, value_name = "TIME")]
+    /// How long the link lives, as in '.ctl': 12h, 7d, never [default: 7d]
+    #[arg(value_name = "TTL")]
+    pub lives: Option<Ttl>,
+    /// The same
+    #[arg(long, value_name = "TIME", conflicts_with = "lives")]
     pub ttl: Option<Ttl>,
 }
 

@@ -28,7 +28,7 @@ pub async fn run(context: &Context, args: &LinkArgs) -> Outcome {
         return Err(Error::invalid("a link to what? Name an artifact, SESSION/PATH or a session").into());
     }
     let target = store.link_target(&spell(&store, what, default).await?).await?;
-    let new = store.create_link(target, args.ttl).await?;
+    let new = store.create_link(target, args.ttl.or(args.lives)).await?;
     let expires = new.link.expires.map(Timestamp::to_rfc3339);
     context.output.bare(&new.url, || json!({"link_id": new.link.id, "url": new.url, "expires_at": expires}))?;
     if served.is_none() && context.settings.public_url.is_none() {

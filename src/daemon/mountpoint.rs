@@ -118,6 +118,8 @@ fn known_as(absolute: &Path) -> Result<PathBuf> {
     let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else { return Ok(absolute.to_owned()) };
     match std::fs::canonicalize(parent) {
         Ok(parent) => Ok(parent.join(name)),
+        // Nothing can be mounted there; whoever looks at it next says so.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(absolute.to_owned()),
         Err(e) => Err(Error::io(parent, &e)),
     }
 }

@@ -5,7 +5,7 @@ use crate::artifact::name::display_bytes;
 use crate::artifact::record::{Artifact, Life, Session};
 use crate::artifact::time::Ttl;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::LabelChange;
+use crate::catalog::{LabelChange, Origin};
 use crate::engine::query::missing;
 use crate::engine::store::Store;
 
@@ -22,7 +22,7 @@ impl Store {
             // Each turn removes one name; a file has finitely many, and none is added while it is deleted but by
             // a mount that wants to keep it.
             while let Some((parent, name)) = self.catalog.place(artifact.ino).await? {
-                if self.catalog.unlink(self.origin, parent, &name, now).await?.nlink == 0 {
+                if self.catalog.unlink(Origin::NOBODY, parent, &name, now).await?.nlink == 0 {
                     break;
                 }
             }
@@ -38,7 +38,7 @@ impl Store {
         // The path as it was asked for: a hard link has several.
         let path = what.split_once(['/', ':']).map_or("", |(_, path)| path);
         let found = self.lookup_path(&session, path.as_bytes()).await?;
-        self.catalog.unlink(self.origin, found.parent, &found.name, now).await?;
+        self.catalog.unlink(Origin::NOBODY, found.parent, &found.name, now).await?;
         self.catalog.sync().await?;
         Ok(artifact)
     }
@@ -63,7 +63,7 @@ impl Store {
         })?;
         let first = self.catalog.reserve(2).await?;
         let fresh = (Ino(first), first + 1);
-        self.catalog.restore(self.origin, chosen.id, self.new_artifact_id(), fresh, self.clock.now()).await
+        self.catalog.restore(Origin::NOBODY, chosen.id, self.new_artifact_id(), fresh, self.clock.now()).await
     }
 
     /// A new expiry, `ttl` from now.
@@ -72,7 +72,7 @@ impl Store {
     /// `NotFound`; `Sealed` for an earlier one in a sealed session.
     pub async fn set_ttl(&self, what: &str, ttl: Ttl) -> Result<Artifact> {
         let artifact = self.artifact(what).await?;
-        self.catalog.set_expiry(self.origin, artifact.id, self.clock.now().plus(ttl)).await
+        self.catalog.set_expiry(Origin::NOBODY, artifact.id, self.clock.now().plus(ttl)).await
     }
 
     /// Changes labels of a live artifact.
@@ -82,7 +82,7 @@ impl Store {
     pub async fn set_labels(&self, what: &str, change: LabelChange) -> Result<Artifact> {
         let artifact = self.artifact(what).await?;
         must_live(&artifact)?;
-        self.catalog.set_labels(self.origin, artifact.ino, change, self.clock.now()).await?;
+        self.catalog.set_labels(Origin::NOBODY, artifact.ino, change, self.clock.now()).await?;
         self.artifact_by_id(artifact.id).await
     }
 }

@@ -9,6 +9,7 @@ use crate::artifact::manifest;
 use crate::artifact::record::{Manifest, Session};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::{BlobKey, Body};
+use crate::catalog::Origin;
 use crate::engine::failpoints::hit;
 use crate::engine::progress::Progress;
 use crate::engine::settle::Scope;
@@ -31,7 +32,7 @@ impl Store {
             hit("seal::before")?;
             let sealed = match known {
                 Some(manifest) => Ok(manifest),
-                None => self.catalog.seal(self.origin, session.id, self.clock.now()).await,
+                None => self.catalog.seal(Origin::NOBODY, session.id, self.clock.now()).await,
             };
             match sealed {
                 Ok(manifest) => {

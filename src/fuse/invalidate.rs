@@ -5,6 +5,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fuser::Notifier;
@@ -75,16 +76,26 @@ pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle
     })
 }
 
-/// A sealed session changes the mode of every inode in it.
+/// What else the kernel has to drop for a change.
 async fn expand(volume: &Volume, change: ChangeKind) -> Vec<ChangeKind> {
-    let ChangeKind::Sealed { session } = change else { return vec![change] };
-    match volume.inodes_of(session).await {
-        Ok(inodes) => inodes.into_iter().map(|ino| ChangeKind::Inode { ino }).collect(),
-        Err(e) => {
-            // The kernel learns it when its copies expire; every write fails at the catalog meanwhile.
-            tracing::warn!(error = %e, "cached modes of a sealed session stay for a minute");
-            Vec::new()
+    match change {
+        ChangeKind::Sealed { session } => match volume.inodes_of(session).await {
+            Ok(inodes) => inodes.into_iter().map(|ino| ChangeKind::Inode { ino }).collect(),
+            Err(e) => {
+                // The kernel learns it when its copies expire; every write fails at the catalog meanwhile.
+                tracing::warn!(error = %e, "cached modes of a sealed session stay for a minute");
+                Vec::new()
+            }
+        },
+        // With the writeback cache the kernel trusts its own size of a file: only a name looked up anew gives it another.
+        ChangeKind::Inode { ino } if !volume.passthrough.load(Ordering::Relaxed) => {
+            let mut all = vec![change];
+            if let Ok(Some((parent, name))) = volume.store.catalog.place(ino).await {
+                all.push(ChangeKind::Entry { parent, name });
+            }
+            all
         }
+        other => vec![other],
     }
 }
 

@@ -20,7 +20,7 @@ use crate::artifact::{Error, Kind, Result};
 use crate::engine::store::Store;
 use crate::engine::volume::Volume;
 
-/// The type that /proc/mounts shows (`fuse.outputfs`), by which leftovers are recognised.
+/// With the source name, what leftovers are recognised by (see `staging::own_mount`).
 pub const SUBTYPE: &str = "outputfs";
 
 /// What to mount where.

@@ -116,7 +116,13 @@ fn large_files(m: &TestMount) {
     sh(&format!("cp {0} big; cmp {0} big", source.display()), m.path());
     let hash = sha256_of(&source);
     assert_eq!(sh("getfattr --only-values -n user.artifact.sha256 big", m.path()), hash);
-    sh(&format!("echo tail >> big; echo tail >> {0}; cmp {0} big; [ $(ls .versions/big | wc -l) = 2 ]", source.display()), m.path());
+    sh(
+        &format!(
+            "echo tail >> big; echo tail >> {0}; cmp {0} big; [ $(ls .versions/big | wc -l) = 2 ]",
+            source.display()
+        ),
+        m.path(),
+    );
     assert_eq!(sha256_of(&m.join(".versions/big/1")), hash);
 }
 

@@ -40,7 +40,12 @@ PY"#,
 }
 
 fn bad_commands(m: &TestMount) {
-    for (command, errno) in [("lnik a", libc::EINVAL), ("link nope", libc::ENOENT), ("ttl", libc::EINVAL), ("revoke lnk_AAAAAAAA", libc::ENOENT)] {
+    for (command, errno) in [
+        ("lnik a", libc::EINVAL),
+        ("link nope", libc::ENOENT),
+        ("ttl", libc::EINVAL),
+        ("revoke lnk_AAAAAAAA", libc::ENOENT),
+    ] {
         let e = m.ctl(command).expect_err(command);
         assert_eq!(e.errno, Some(errno), "{command}: {e:?}");
         assert!(e.answer.starts_with("error: "), "{command}: {e:?}");

@@ -14,7 +14,7 @@ fn set_get_list_remove(m: &TestMount) {
            setfattr -n user.artifact.agent_id -v bob f; [ "$(getfattr --only-values -n user.artifact.agent_id f)" = bob ]
            setfattr -n user.artifact.ttl -v never f; [ "$(getfattr --only-values -n user.artifact.expires_at f 2>/dev/null || echo never)" = never ]
            [ "$(getfattr --only-values -n user.artifact.state f)" != writing ]
-           exec 3>f; [ "$(getfattr --only-values -n user.artifact.state f)" = writing ]; exec 3>&-
+           exec 3>f; [ "$(getfattr --only-values -n user.artifact.state f)" = writing ]; echo y >&3; exec 3>&-
            a=$(getfattr --only-values -n user.artifact.id f); setfattr -n user.late -v 1 f; [ "$(getfattr --only-values -n user.artifact.id f)" = "$a" ]"#,
         m.path(),
     );

@@ -6,10 +6,26 @@ use crate::support::{MountOptions, Store, TestMount, sh, try_sh};
 on_every_mount!(nothing_changes_afterwards, open_files_fail_their_close, seal_and_verify);
 
 fn nothing_changes_afterwards(m: &TestMount) {
-    sh("mkdir d; echo a > a; echo b > d/b; touch e; ln -s a l; echo seal > .ctl; echo seal > .ctl; echo 'json status' > .ctl; cat .ctl | grep -q '\"sealed\":true'", m.path());
+    sh(
+        "mkdir d; echo a > a; echo b > d/b; touch e; ln -s a l; echo seal > .ctl; echo seal > .ctl; echo 'json status' > .ctl; cat .ctl | grep -q '\"sealed\":true'",
+        m.path(),
+    );
     for script in [
-        "echo x > a", "echo x >> a", "echo n > n", "mkdir n", "rm a", "mv a c", "ln a c", "ln -s a c", "chmod 777 a",
-        "touch a", "truncate -s 0 a", "setfattr -n user.k -v v a", "rmdir d", "mknod p p", "rm -r d",
+        "echo x > a",
+        "echo x >> a",
+        "echo n > n",
+        "mkdir n",
+        "rm a",
+        "mv a c",
+        "ln a c",
+        "ln -s a c",
+        "chmod 777 a",
+        "touch a",
+        "truncate -s 0 a",
+        "setfattr -n user.k -v v a",
+        "rmdir d",
+        "mknod p p",
+        "rm -r d",
     ] {
         let out = try_sh(script, m.path());
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -43,7 +59,10 @@ PY
 }
 
 fn seal_and_verify(m: &TestMount) {
-    sh("mkdir d; for i in $(seq 40); do echo $i > d/$i; done; head -c 9000000 /dev/urandom > big; echo seal > .ctl", m.path());
+    sh(
+        "mkdir d; for i in $(seq 40); do echo $i > d/$i; done; head -c 9000000 /dev/urandom > big; echo seal > .ctl",
+        m.path(),
+    );
     let out = m.sandbox().outputfs("verify").arg("s1").output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
 }
@@ -55,7 +74,10 @@ fn a_damaged_blob_is_neither_verified_nor_served() {
     let hash = sh("getfattr --only-values -n user.artifact.sha256 big", m.path());
     m.sigterm();
     let blob = m.sandbox().path().join("state/blobs/default/blobs").join(&hash[..2]).join(&hash);
-    sh(&format!("chmod 600 {0}; printf X | dd of={0} bs=1 seek=8500000 conv=notrunc status=none", blob.display()), m.sandbox().path());
+    sh(
+        &format!("chmod 600 {0}; printf X | dd of={0} bs=1 seek=8500000 conv=notrunc status=none", blob.display()),
+        m.sandbox().path(),
+    );
     let out = m.sandbox().outputfs("verify").arg("s1").output().unwrap();
     assert_eq!(out.status.code(), Some(2), "{}", String::from_utf8_lossy(&out.stdout));
     m.remount();

@@ -128,6 +128,10 @@ impl TestMount {
         std::fs::read(self.log_path()).map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
 
+    /// Whether the daemon's process runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.daemon.as_mut().is_some_and(|d| matches!(d.try_wait(), Ok(None)))
+    }
     /// SIGKILL, and waits for the end of the process. The mount stays behind, dead, as after a crash.
     ///
     /// # Panics

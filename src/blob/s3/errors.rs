@@ -15,6 +15,13 @@ pub(super) struct Place<'a> {
 /// How the message of a missing key ends; told from a missing bucket by it.
 const NO_SUCH_KEY: &str = "there is no such key";
 
+/// How the message of an upload in parts that the server has forgotten ends.
+const NO_SUCH_UPLOAD: &str = "the server does not know the upload any more";
+
+pub(super) fn is_unknown_upload(error: &Error) -> bool {
+    error.kind == Kind::NotFound && error.message.ends_with(NO_SUCH_UPLOAD)
+}
+
 pub(super) fn is_missing_key(error: &Error) -> bool {
     error.kind == Kind::NotFound && error.message.ends_with(NO_SUCH_KEY)
 }
@@ -60,7 +67,7 @@ fn from_answer(place: &Place<'_>, status: u16, code: &str, message: &str) -> Err
     let Place { what, store, bucket } = place;
     let (kind, text) = match (code, status) {
         ("NoSuchBucket", _) => (Kind::NotFound, format!("bucket '{bucket}' does not exist on {store}")),
-        ("NoSuchUpload", _) => (Kind::NotFound, format!("{store} does not know the upload any more")),
+        ("NoSuchUpload", _) => (Kind::NotFound, NO_SUCH_UPLOAD.to_owned()),
         ("NoSuchKey" | "NotFound", _) => (Kind::NotFound, NO_SUCH_KEY.to_owned()),
         ("InvalidRange", _) | (_, 416) => (Kind::Corrupt, "the object is shorter than on record".to_owned()),
         ("BadDigest" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _) => {

@@ -15,12 +15,12 @@ use aws_smithy_types::config_bag::ConfigBag;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 
-use super::S3Store;
+use super::{S3Store, errors};
 use crate::artifact::ids::BlobHash;
 use crate::artifact::record::{CHUNK, Chunks};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::verify::{blocking, check_chunk, check_digest_count, chunk_range, read_range, sha256};
-use crate::blob::{BlobKey, Body};
+use crate::blob::{BlobKey, BlobStore, Body};
 
 /// Up to here a blob is one PutObject from memory.
 pub const SMALL_MAX: u64 = 8 << 20;
@@ -28,6 +28,8 @@ pub const SMALL_MAX: u64 = 8 << 20;
 const PART: u64 = 2 * CHUNK;
 /// S3's limit.
 const MAX_PARTS: u64 = 10_000;
+/// How often an upload that the server has forgotten is begun anew.
+const MAX_RESTARTS: u32 = 3;
 /// Parts of one upload in flight: each holds one buffer.
 const PARALLEL_PARTS: usize = 4;
 
@@ -185,14 +187,21 @@ impl Drop for Unfinished {
 }
 
 async fn put_parts(store: &S3Store, what: &str, key: &BlobKey, source: &Source) -> Result<()> {
-    match Box::pin(upload(store, what, key, source)).await {
-        // The server finished the upload, but its answer was lost and the repeated request finds nothing to
-        // finish; or it forgot the upload. Sending all again is right in both cases, and rare.
-        Err(e) if e.kind == Kind::NotFound && e.message.contains("upload") => {
-            Box::pin(upload(store, what, key, source)).await
+    for _ in 0..MAX_RESTARTS {
+        match Box::pin(upload(store, what, key, source)).await {
+            // The server finished this upload and its answer was lost, or (Garage) another writer finished one of
+            // the same key, which ends older ones. Keys are content hashes, so a whole object is what we wanted.
+            // The one place where a put asks: sending gigabytes again would be the other way to know.
+            Err(e) if errors::is_unknown_upload(&e) => {
+                if store.head(key).await? == Some(source.size()) {
+                    return Ok(());
+                }
+            }
+            done => return done,
         }
-        done => done,
     }
+    let text = format!("{what}: {} forgets uploads before they are complete", store.described);
+    Err(Error::new(Kind::StoreUnavailable, text))
 }
 
 async fn upload(store: &S3Store, what: &str, key: &BlobKey, source: &Source) -> Result<()> {

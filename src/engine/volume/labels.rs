@@ -71,7 +71,7 @@ impl Volume {
                 }
             }
             Subject::File(artifact, labels) => {
-                let writing = self.live_of(ino).is_some_and(|l| l.state.lock().writers > 0);
+                let writing = self.live_of(ino).is_some_and(|l| l.is_writing());
                 match attr {
                     Attr::Meta(key) => artifact.metadata.get(&key).map(str::to_owned),
                     Attr::AgentId => artifact.agent_id.clone(),
@@ -143,8 +143,11 @@ impl Volume {
         let text = std::str::from_utf8(value).map_err(|_| Error::invalid("the value is not UTF-8"))?;
         match self.writable_subject(ino).await? {
             Subject::Pending(live) => {
-                let result = Self::labels_mut(&live, |labels| set_pending(labels, &attr, text, must));
-                return self.or_catalog(&live, result, ino, &attr, Some(text), must).await;
+                // A first commit on its way has its labels already: wait for it, then the change is the catalog's.
+                let _saving = live.save.lock().await;
+                if live.is_pending() {
+                    return Self::labels_mut(&live, |labels| set_pending(labels, &attr, text, must));
+                }
             }
             Subject::Other => return Err(Error::new(Kind::Reserved, "this kind of file carries no metadata")),
             _ => {}
@@ -157,8 +160,10 @@ impl Volume {
     pub async fn removexattr(self: &Arc<Self>, ino: Ino, name: &[u8]) -> Result<()> {
         let attr = Attr::for_write(name)?;
         if let Subject::Pending(live) = self.writable_subject(ino).await? {
-            let result = Self::labels_mut(&live, |labels| remove_pending(labels, &attr));
-            return self.or_catalog(&live, result, ino, &attr, None, MustExist::Old).await;
+            let _saving = live.save.lock().await;
+            if live.is_pending() {
+                return Self::labels_mut(&live, |labels| remove_pending(labels, &attr));
+            }
         }
         self.change_labels(ino, &attr, None, MustExist::Old).await
     }
@@ -168,20 +173,6 @@ impl Volume {
             return Err(Error::new(Kind::Reserved, "set attributes on the file itself"));
         }
         self.subject(ino).await
-    }
-
-    /// The file may have been committed between the look and the change: then the change is the catalog's.
-    async fn or_catalog(
-        &self,
-        live: &Live,
-        result: Result<()>,
-        ino: Ino,
-        attr: &Attr,
-        value: Option<&str>,
-        must: MustExist,
-    ) -> Result<()> {
-        result?;
-        if live.is_pending() { Ok(()) } else { self.change_labels(ino, attr, value, must).await }
     }
 
     async fn change_labels(&self, ino: Ino, attr: &Attr, value: Option<&str>, must: MustExist) -> Result<()> {

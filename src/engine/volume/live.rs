@@ -152,6 +152,16 @@ impl Live {
         self.state.lock().pending.is_some()
     }
 
+    /// Bytes are there that were not committed yet.
+    pub fn is_writing(&self) -> bool {
+        let st = self.state.lock();
+        let Some(staged) = &st.staged else { return st.pending.is_some() };
+        match (&staged.saved, staged.file.stamp()) {
+            (Some(saved), Ok(stamp)) => saved.stamp != stamp || saved.writes != self.writes(),
+            _ => true,
+        }
+    }
+
     /// Puts size and times of the staging file over the catalog's.
     pub fn overlay_attr(&self, attr: &mut Attr) -> Result<()> {
         let st = self.state.lock();

@@ -1,0 +1,66 @@
+//! Several mounts and commands on one state directory.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::support::{MountOptions, Sandbox, Store, TestMount, sh, try_sh, wait_until};
+
+/// What others do shows here within this time (the contract says 100 ms; a debug build on a busy machine gets more).
+const SHOWS: Duration = Duration::from_secs(2);
+
+fn pair(options: &MountOptions) -> (TestMount, TestMount) {
+    let sandbox = Arc::new(Sandbox::new(Store::Local));
+    (TestMount::of(&sandbox, options.clone()), TestMount::of(&sandbox, options.clone()))
+}
+
+#[test]
+fn changes_show_on_the_other_mount() {
+    for options in [MountOptions::new().session("s1"), MountOptions::new().session("s1").no_passthrough()] {
+        let (a, b) = pair(&options);
+        let shows = |what: &str, script: &str| {
+            let start = Instant::now();
+            wait_until(what, SHOWS, || try_sh(script, b.path()).status.success());
+            println!("{what}: {:?}", start.elapsed());
+        };
+        sh("echo one > f; mkdir d; echo x > d/x", a.path());
+        shows("a new file", "[ \"$(cat f)\" = one ] && [ \"$(cat d/x)\" = x ]");
+        sh("echo three > f", a.path());
+        shows("new bytes", "[ \"$(cat f)\" = three ] && [ $(stat -c %s f) = 6 ]");
+        sh("mv f g; chmod 600 g", a.path());
+        shows("a rename", "[ ! -e f ] && [ \"$(cat g)\" = three ] && [ $(stat -c %a g) = 600 ]");
+        sh("setfattr -n user.k -v v g; rm -r d", a.path());
+        shows("a removal and an attribute", "[ ! -e d ] && [ \"$(getfattr --only-values -n user.k g)\" = v ]");
+        sh("echo seal > .ctl", a.path());
+        shows("the seal", "[ $(stat -c %a g) = 400 ] && ! touch g 2>/dev/null");
+    }
+}
+
+#[test]
+fn what_the_cli_does_shows_on_the_mount() {
+    let m = TestMount::with(Store::Local, MountOptions::new());
+    let file = m.sandbox().path().join("report.txt");
+    std::fs::write(&file, "pushed").unwrap();
+    let out = m.sandbox().outputfs("push").arg(&file).arg("run_1/dir/").output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    wait_until("the pushed file", SHOWS, || {
+        try_sh("[ \"$(cat run_1/dir/report.txt)\" = pushed ]", m.path()).status.success()
+    });
+    let out = m.sandbox().outputfs("rm").arg("run_1/dir/report.txt").output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    wait_until("the removal", SHOWS, || !m.join("run_1/dir/report.txt").exists());
+}
+
+#[test]
+fn many_writers_in_many_mounts() {
+    let sandbox = Arc::new(Sandbox::new(Store::Local));
+    let mounts: Vec<_> = (0..3).map(|_| TestMount::of(&sandbox, MountOptions::new().session("s1"))).collect();
+    std::thread::scope(|scope| {
+        for (k, m) in mounts.iter().enumerate() {
+            scope.spawn(move || sh(&format!("for i in $(seq 150); do echo {k}-$i > f{k}_$i; done"), m.path()));
+        }
+    });
+    for m in &mounts {
+        wait_until("all files on every mount", Duration::from_secs(10), || sh("ls | wc -l", m.path()) == "450");
+        assert_eq!(sh("cat f* | sort | uniq | wc -l", m.path()), "450");
+    }
+}
