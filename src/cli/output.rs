@@ -208,6 +208,6 @@ mod tests {
     fn tables_are_plain_and_names_harmless() {
         let mut grid = Grid::new(&["NAME", "SIZE"], &[1]);
         grid.row(vec!["a\x1b[2Jb".into(), "7".into()]);
-        assert_eq!(grid.render(), "NAME     SIZE\na\u{fffd}[2Jb     7\n");
+        assert_eq!(grid.render(), "NAME    SIZE\na\u{fffd}[2Jb     7\n");
     }
 }
