@@ -1,13 +1,14 @@
 //! Bytes → committed: the one way into the store, whatever door they come through.
 
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::artifact::content_type::{HEAD, guess};
-use crate::artifact::ids::{ArtifactId, Ino, SessionId};
+use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::{BlobPlace, Labels};
 use crate::artifact::time::Timestamp;
@@ -110,10 +111,15 @@ impl Store {
         for round in 0..ROUNDS {
             let started = Instant::now();
             // Not after the first round: the transaction has just said that the blob is gone.
-            let bytes = self.payload(&source, place, round == 0).await?;
+            let beside = self.beside(&source, place, round == 0).await?;
+            let bytes = match &beside {
+                Some(bytes) => Payload::Inline(bytes.clone()),
+                None => self.payload(&source, place, round == 0).await?,
+            };
             uploading += started.elapsed();
             let dedup = matches!(bytes, Payload::Known);
             let holds_staging = matches!(bytes, Payload::Provisional { .. });
+            let unsettled = beside.is_none() && matches!(bytes, Payload::Provisional { .. } | Payload::Inline(_));
             let commit = Commit {
                 tenant: self.tenant.id,
                 session: meta.session,
@@ -132,13 +138,24 @@ impl Store {
             };
             hit("ingest::before_commit")?;
             let started = Instant::now();
-            let answer = self.catalog.commit(self.origin, commit).await;
-            recording += started.elapsed();
+            let record = async {
+                let answer = self.catalog.commit(self.origin, commit).await;
+                (answer, started.elapsed())
+            };
+            let (put, (answer, took)) = match &beside {
+                Some(_) => tokio::join!(self.put_beside(&source), record),
+                None => (Ok(Duration::ZERO), record.await),
+            };
+            recording += took;
             match answer {
                 Ok(committed) => {
                     hit("ingest::after_commit")?;
+                    uploading += put?;
+                    if beside.is_some() {
+                        self.settle_later(digest.hash);
+                    }
                     log_commit(&committed, dedup, [meta.hashing, uploading, recording]);
-                    if holds_staging || !dedup {
+                    if unsettled {
                         self.inner.wake.notify_one();
                     }
                     return Ok(Ingested { committed, dedup, holds_staging });
@@ -148,6 +165,43 @@ impl Store {
             }
         }
         Err(Error::internal(format!("blob {} vanished {ROUNDS} times before it could be recorded", digest.hash)))
+    }
+
+    /// Small bytes that ride in the catalog row while they travel to a remote store, so that record and upload together take
+    /// the time of the slower one. At a crash between the two the row has them, and the settler uploads them.
+    async fn beside(&self, source: &Source, place: Where, may_be_known: bool) -> Result<Option<Bytes>> {
+        match source {
+            Source::Bytes(bytes, digest)
+                if matches!(place, Where::AsSet)
+                    && !self.stores_at_home()
+                    && digest.size <= self.options.inline_max
+                    && !(may_be_known && self.holds_blob(digest).await?) =>
+            {
+                Ok(Some(bytes.clone()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Uploads what is being committed; answers the time it took. If it fails, the bytes stay in the row, pending, and the
+    /// settler goes on trying.
+    async fn put_beside(&self, source: &Source) -> Result<Duration> {
+        let started = Instant::now();
+        let done = self.put_source(source).await;
+        if done.is_err() {
+            self.inner.wake.notify_one();
+        }
+        done.map(|()| started.elapsed())
+    }
+
+    /// Nobody waits for the row to be emptied; lost in a crash, it is done again.
+    fn settle_later(&self, hash: BlobHash) {
+        let (catalog, tenant) = (Arc::clone(&self.catalog), self.tenant.id);
+        tokio::spawn(async move {
+            if let Err(e) = catalog.settled(tenant, hash).await {
+                tracing::warn!(%hash, error = %e, "stored bytes stay in the catalog too");
+            }
+        });
     }
 
     /// The bytes of a source made durable, or found to be so.
@@ -164,7 +218,12 @@ impl Store {
     /// True when the tenant has the blob where any artifact may use it. A provisional one may still change.
     async fn holds_blob(&self, digest: &Digest) -> Result<bool> {
         let blob = self.catalog.blob(self.tenant.id, digest.hash).await?;
-        Ok(blob.is_some_and(|b| !matches!(b.place, BlobPlace::Provisional { .. })))
+        Ok(blob.is_some_and(|b| match b.place {
+            BlobPlace::Stored => true,
+            // In a row of the catalog: enough for `--durability local`, else still on its way to the store.
+            BlobPlace::Inline(_) => self.stores_at_home(),
+            BlobPlace::Provisional { .. } => false,
+        }))
     }
 
     /// True when bytes are committed from local disk and move to the store later. A store on this host is as

@@ -190,7 +190,9 @@ impl Volume {
             return Err(Error::not_found("the file is gone"));
         }
         let opened = self.admit(live, mode, content);
-        if let Some(node) = node {
+        // Where there is a staging file, that is what is read.
+        let from_blob = live.state.lock().staged.is_none();
+        if let Some(node) = node.filter(|_| from_blob) {
             // Found now, so that a missing or unreadable blob fails the open, not the tenth read.
             if let Err(e) = self.attach_reader(opened.fh, node).await {
                 self.dismiss(opened.fh);
