@@ -1,7 +1,6 @@
 //! Bytes → committed: the one way into the store, whatever door they come through.
 
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -151,9 +150,6 @@ impl Store {
                 Ok(committed) => {
                     hit("ingest::after_commit")?;
                     uploading += put?;
-                    if beside.is_some() {
-                        self.settle_later(digest.hash);
-                    }
                     log_commit(&committed, dedup, [meta.hashing, uploading, recording]);
                     if unsettled {
                         self.inner.wake.notify_one();
@@ -187,21 +183,13 @@ impl Store {
     /// settler goes on trying.
     async fn put_beside(&self, source: &Source) -> Result<Duration> {
         let started = Instant::now();
+        let travelling = Travelling::start(self, source.digest().hash);
         let done = self.put_source(source).await;
-        if done.is_err() {
-            self.inner.wake.notify_one();
+        if done.is_ok() {
+            travelling.arrived();
         }
+        self.inner.wake.notify_one();
         done.map(|()| started.elapsed())
-    }
-
-    /// Nobody waits for the row to be emptied; lost in a crash, it is done again.
-    fn settle_later(&self, hash: BlobHash) {
-        let (catalog, tenant) = (Arc::clone(&self.catalog), self.tenant.id);
-        tokio::spawn(async move {
-            if let Err(e) = catalog.settled(tenant, hash).await {
-                tracing::warn!(%hash, error = %e, "stored bytes stay in the catalog too");
-            }
-        });
     }
 
     /// The bytes of a source made durable, or found to be so.
@@ -316,6 +304,33 @@ impl Store {
                 })
                 .await
             }
+        }
+    }
+}
+
+/// A blob on its way to the store beside its commit: the settler leaves it alone until it has arrived, and takes it up when it has
+/// not and nobody sends it any more.
+struct Travelling<'a> {
+    store: &'a Store,
+    hash: BlobHash,
+}
+
+impl<'a> Travelling<'a> {
+    fn start(store: &'a Store, hash: BlobHash) -> Self {
+        store.inner.beside.lock().insert(hash, false);
+        Self { store, hash }
+    }
+
+    fn arrived(self) {
+        self.store.inner.beside.lock().insert(self.hash, true);
+    }
+}
+
+impl Drop for Travelling<'_> {
+    fn drop(&mut self) {
+        let mut beside = self.store.inner.beside.lock();
+        if beside.get(&self.hash) == Some(&false) {
+            beside.remove(&self.hash);
         }
     }
 }

@@ -80,6 +80,9 @@ pub(crate) struct Inner {
     pub uploads: Semaphore,
     /// One settling round at a time: two would upload the same blobs.
     pub settling: tokio::sync::Mutex<()>,
+    /// Small blobs that ride in the catalog while they travel to the store; `true`: they have arrived, and the settler
+    /// need only say so.
+    pub beside: Mutex<std::collections::HashMap<BlobHash, bool>>,
     pub in_use: OnceLock<Arc<dyn StagingInUse>>,
     pub wake: Notify,
     pub failure: Mutex<Option<StoreFailure>>,
@@ -100,6 +103,7 @@ impl Default for Inner {
             bytes: Semaphore::new(BYTES_IN_FLIGHT as usize),
             uploads: Semaphore::new(UPLOADS_IN_FLIGHT),
             settling: tokio::sync::Mutex::default(),
+            beside: Mutex::default(),
             in_use: OnceLock::new(),
             wake: Notify::new(),
             failure: Mutex::default(),

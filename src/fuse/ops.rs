@@ -27,7 +27,7 @@ use crate::engine::volume::setattr::SetAttr;
 use crate::engine::volume::{Caller, Volume};
 
 use super::convert::{KEEP, errno, file_attr, from_kernel, kind, kind_of_mode, time_or_now, ttl};
-use super::reply::{run, run_bounded};
+use super::reply::{run, run_bounded, run_to_the_end};
 
 /// Largest single write the kernel sends: 1 MiB is where bigger gains nothing.
 const MAX_WRITE: u32 = 1 << 20;
@@ -379,7 +379,7 @@ impl Filesystem for OutputFs {
 
     fn flush(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
         let v = self.volume.clone();
-        run(&self.runtime, async move { v.flush(fh.0).await }, empty(reply));
+        run_to_the_end(&self.runtime, self.volume.save_deadline(), async move { v.flush(fh.0).await }, empty(reply));
     }
 
     fn release(
@@ -399,7 +399,7 @@ impl Filesystem for OutputFs {
 
     fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let v = self.volume.clone();
-        run(&self.runtime, async move { v.fsync(fh.0).await }, empty(reply));
+        run_to_the_end(&self.runtime, self.volume.save_deadline(), async move { v.fsync(fh.0).await }, empty(reply));
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {

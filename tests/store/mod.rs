@@ -84,5 +84,7 @@ pub fn pattern(len: usize) -> Vec<u8> {
 
 pub fn files_below(dir: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
-    entries.flatten().map(|e| if e.path().is_dir() { files_below(&e.path()) } else { 1 }).sum()
+    // A put that was killed leaves its half in the store's own temporary directory until that is a day old.
+    let kept = entries.flatten().filter(|e| e.file_name() != ".tmp");
+    kept.map(|e| if e.path().is_dir() { files_below(&e.path()) } else { 1 }).sum()
 }

@@ -23,7 +23,7 @@ impl Volume {
     /// What [`Volume::save`] says; then the bytes are kept.
     pub async fn flush(self: &Arc<Self>, fh: u64) -> Result<()> {
         match &*self.handles.get(fh)? {
-            Handle::File { live, write: true, .. } => self.save_detached(live, Why::Flush(fh)).await,
+            Handle::File { live, write: true, .. } => self.save(live, Why::Flush(fh)).await,
             _ => Ok(()),
         }
     }
@@ -35,7 +35,7 @@ impl Volume {
     pub async fn fsync(self: &Arc<Self>, fh: u64) -> Result<()> {
         let handle = self.handles.get(fh)?;
         let Handle::File { live, .. } = &*handle else { return Ok(()) };
-        self.save_detached(live, Why::Fsync(fh)).await?;
+        self.save(live, Why::Fsync(fh)).await?;
         if self.store.blobs.is_local() {
             // On local disk already: that is the store.
             return Ok(());
@@ -47,23 +47,9 @@ impl Volume {
         }
     }
 
-    /// The caller may go away (a signal, a deadline): the commit goes on without it.
-    async fn save_detached(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
-        let (volume, live) = (self.clone(), live.clone());
-        let mut saving = Box::pin(async move { volume.save(&live, why).await });
-        // Nothing to save, or saved without waiting: no task needed.
-        match futures::poll!(saving.as_mut()) {
-            std::task::Poll::Ready(done) => return done,
-            std::task::Poll::Pending => {}
-        }
-        let deadline = self.store.options.upload_timeout + Duration::from_secs(5);
-        match tokio::time::timeout(deadline, tokio::spawn(saving)).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(e)) => Err(Error::internal(format!("the save ended unexpectedly: {e}"))),
-            Err(_) => {
-                Err(Error::new(Kind::TimedOut, "the store did not answer in time; the bytes are kept and retried"))
-            }
-        }
+    /// How long a caller waits for a save at most. (The save itself goes on.)
+    pub fn save_deadline(&self) -> Duration {
+        self.store.options.upload_timeout + Duration::from_secs(5)
     }
 
     /// The last descriptor of an open file description is gone. Never fails: nobody would hear it.

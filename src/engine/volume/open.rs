@@ -19,7 +19,7 @@ use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
 use super::save::blocking;
-use super::tree::Found;
+use super::tree::{Found, inherit};
 use super::{Caller, Volume, process};
 
 /// How the kernel is to do the I/O of a new handle.
@@ -103,7 +103,8 @@ impl Volume {
         open: OpenMode,
         caller: Caller,
     ) -> Result<(Attr, Opened)> {
-        let session = self.may_name(parent, &name).await?;
+        let dir = self.may_name(parent, &name).await?;
+        let session = dir.session;
         if session == crate::artifact::ids::SessionId::NONE {
             return Err(Error::new(
                 Kind::Reserved,
@@ -122,7 +123,7 @@ impl Volume {
             }
             None => {}
         }
-        let (mode, gid) = self.inherit(parent, NodeKind::File, mode, caller.gid).await?;
+        let (mode, gid) = inherit(&dir, NodeKind::File, mode, caller.gid);
         let ino = Ino(self.number().await?);
         let cookie = self.number().await?;
         let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;

@@ -19,8 +19,8 @@ impl Volume {
     /// # Errors
     /// As rename(2): `CrossSession` between sessions, `Exists` with [`RenameMode::NoReplace`], …
     pub async fn rename(self: &Arc<Self>, from: (Ino, &Name), to: (Ino, &Name), mode: RenameMode) -> Result<()> {
-        let from_session = self.may_name(from.0, from.1).await?;
-        let to_session = self.may_name(to.0, to.1).await?;
+        let from_session = self.may_name(from.0, from.1).await?.session;
+        let to_session = self.may_name(to.0, to.1).await?.session;
         if from_session != to_session {
             return Err(Error::new(Kind::CrossSession, "sessions are separate: copy instead of moving"));
         }

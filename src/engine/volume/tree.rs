@@ -80,8 +80,8 @@ impl Volume {
         node.target.ok_or_else(|| Error::invalid("not a symbolic link"))
     }
 
-    /// The session that `dir` belongs to; [`SessionId::NONE`] for the tenant's root. Refuses what nobody may name.
-    pub(super) async fn may_name(&self, parent: Ino, name: &Name) -> Result<SessionId> {
+    /// The directory in which `name` may be made or removed. Refuses what nobody may name.
+    pub(super) async fn may_name(&self, parent: Ino, name: &Name) -> Result<Node> {
         if hidden::is_hidden(parent) {
             return Err(Error::new(Kind::Reserved, "outputfs keeps this directory for itself"));
         }
@@ -100,7 +100,7 @@ impl Volume {
         if name.is_reserved() && self.is_top(parent, node.session).await? {
             return Err(Error::new(Kind::Reserved, format!("'{name}' is a name that outputfs keeps for itself")));
         }
-        Ok(node.session)
+        Ok(node)
     }
 
     /// True for the tenant's root and for a session's.
@@ -125,11 +125,11 @@ impl Volume {
         target: Option<Vec<u8>>,
         caller: Caller,
     ) -> Result<Attr> {
-        self.may_name(parent, &name).await?;
+        let dir = self.may_name(parent, &name).await?;
         if self.overlay.lock().get(parent, &name).is_some() {
             return Err(Error::new(Kind::Exists, format!("{name}: exists")));
         }
-        let (mode, gid) = self.inherit(parent, kind, mode, caller.gid).await?;
+        let (mode, gid) = inherit(&dir, kind, mode, caller.gid);
         let node = NewNode {
             ino: Ino(self.number().await?),
             cookie: self.number().await?,
@@ -146,15 +146,6 @@ impl Volume {
         let node = self.store.catalog.make(self.store.origin, node).await?;
         self.overlay.lock().untouch(parent);
         self.attr_of(&node)
-    }
-
-    /// A setgid directory hands its group down, and to directories the bit as well (inode(7)).
-    pub(super) async fn inherit(&self, parent: Ino, kind: NodeKind, mode: u32, gid: u32) -> Result<(u32, u32)> {
-        let dir = self.store.catalog.node(parent, self.now()).await?;
-        Ok(match dir {
-            Some(d) if d.mode & 0o2000 != 0 => (if kind == NodeKind::Dir { mode | 0o2000 } else { mode }, d.gid),
-            _ => (mode, gid),
-        })
     }
 
     /// Removes the name of a file, symlink or special file.
@@ -246,4 +237,12 @@ impl Volume {
         }
         self.drop_staging_if_closed(live);
     }
+}
+
+/// A setgid directory hands its group down, and to directories the bit as well (inode(7)).
+pub(super) fn inherit(dir: &Node, kind: NodeKind, mode: u32, gid: u32) -> (u32, u32) {
+    if dir.mode & 0o2000 == 0 {
+        return (mode, gid);
+    }
+    (if kind == NodeKind::Dir { mode | 0o2000 } else { mode }, dir.gid)
 }
