@@ -181,10 +181,13 @@ impl Volume {
             let _saving = live.save.lock().await;
             if live.state.lock().staged.is_none() {
                 self.stage(live, node, mode.truncate, caller).await?;
-            } else if mode.truncate {
-                self.truncate_staged(live, 0)?;
+            } else {
+                // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
+                self.preserve(live).await?;
+                if mode.truncate {
+                    self.truncate_staged(live, 0)?;
+                }
             }
-            self.preserve(live).await?;
             return Ok(self.admit(live, mode, content));
         }
         if live.state.lock().staged.is_none() && node.is_none() {

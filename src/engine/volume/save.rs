@@ -104,6 +104,11 @@ impl Volume {
                 return Ok(None);
             }
         }
+        // A new writer came between the last close and its release: its own close saves, and what it has just
+        // truncated is no version.
+        if matches!(why, Why::Release(_) | Why::Linger) && st.writers > 0 {
+            return Ok(None);
+        }
         // Nothing to store yet: `echo hi > f` closes a duplicate before the first byte is written.
         if stamp.size == 0 && matches!(why, Why::Flush(_)) {
             return Ok(None);

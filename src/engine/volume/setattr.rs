@@ -80,6 +80,9 @@ impl Volume {
             }
             let saving = live.save.lock().await;
             if live.state.lock().staged.is_some() {
+                if fh.is_none() {
+                    self.preserve(&live).await?;
+                }
                 self.truncate_staged(&live, size)?;
                 // Through a path on a file that lingers after its last close: no close will come to save it.
                 let unowned = fh.is_none() && live.state.lock().writers == 0;
