@@ -193,6 +193,9 @@ impl Volume {
         if live.state.lock().staged.is_none() && node.is_none() {
             return Err(Error::not_found("the file is gone"));
         }
+        if let Some(node) = node {
+            live.state.lock().size = node.size;
+        }
         let opened = self.admit(live, mode, content);
         // Where there is a staging file, that is what is read.
         let from_blob = live.state.lock().staged.is_none();

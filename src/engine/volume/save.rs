@@ -270,6 +270,7 @@ impl Volume {
             let mut st = live.state.lock();
             st.pending = None;
             st.lingering = false;
+            st.size = snapshot.digest.size;
             // Environment and explicit labels are the catalog's from here on.
             st.labels.explicit = crate::artifact::metadata::Metadata::default();
             let provisional = snapshot.copy.is_none() && done.holds_staging;
