@@ -5,6 +5,7 @@ mod control;
 mod crash;
 mod metadata;
 mod programs;
+mod replay;
 mod run;
 mod seal;
 mod shared;
