@@ -140,7 +140,7 @@ fn replay(store: Store, options: MountOptions, cases: u32) {
             let opens = steps.iter().filter(|s| matches!(s, Step::Open(..))).count();
             for name in ["f", "g"] {
                 let versions = std::fs::read_dir(m.join(".versions").join(ours.dir.file_name().unwrap()).join(name));
-                let count = versions.map_or(0, |v| v.count());
+                let count = versions.map_or(0, Iterator::count);
                 // A handle makes one version at most, and a rename onto a path brings one along.
                 prop_assert!(count <= opens + 1, "{} versions of {} by {} handles", count, name, opens);
             }

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -123,6 +123,8 @@ pub struct Live {
     pub state: Mutex<State>,
     /// Writes that went through the daemon.
     pub writes: AtomicU64,
+    /// Opens on their way that have found this record: while there are any it stays the inode's one record.
+    pub pins: AtomicUsize,
 }
 
 impl State {
@@ -141,7 +143,14 @@ impl State {
 
 impl Live {
     pub fn new(ino: Ino, session: SessionId, state: State) -> Self {
-        Self { ino, session, save: tokio::sync::Mutex::new(()), state: Mutex::new(state), writes: AtomicU64::new(0) }
+        Self {
+            ino,
+            session,
+            save: tokio::sync::Mutex::new(()),
+            state: Mutex::new(state),
+            writes: AtomicU64::new(0),
+            pins: AtomicUsize::new(0),
+        }
     }
 
     pub fn writes(&self) -> u64 {

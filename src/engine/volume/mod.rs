@@ -179,15 +179,20 @@ impl Volume {
         self.live.lock().get(&ino).cloned()
     }
 
-    /// The live record of `ino`, made when there is none.
-    fn live_or_new(&self, ino: Ino, make: impl FnOnce() -> Live) -> Arc<Live> {
-        self.live.lock().entry(ino).or_insert_with(|| Arc::new(make())).clone()
+    /// The live record of `ino`, made when there is none, pinned until the guard is dropped: a release that ends meanwhile
+    /// must not retire it, or the open would go on with a record that nobody else finds.
+    fn pin(self: &Arc<Self>, ino: Ino, make: impl FnOnce() -> Live) -> Pinned {
+        let mut map = self.live.lock();
+        let live = map.entry(ino).or_insert_with(|| Arc::new(make())).clone();
+        live.pins.fetch_add(1, Ordering::AcqRel);
+        Pinned { volume: self.clone(), live }
     }
 
     /// Drops the live record when nothing needs it any more. Call with no lock held.
     fn retire(&self, live: &Arc<Live>) {
         let mut map = self.live.lock();
-        if live.state.lock().idle() && map.get(&live.ino).is_some_and(|l| Arc::ptr_eq(l, live)) {
+        let idle = live.pins.load(Ordering::Acquire) == 0 && live.state.lock().idle();
+        if idle && map.get(&live.ino).is_some_and(|l| Arc::ptr_eq(l, live)) {
             map.remove(&live.ino);
         }
     }
@@ -223,5 +228,18 @@ impl Volume {
             .map_err(|_| Error::new(crate::artifact::Kind::TimedOut, "files are still being saved"))?
             .map(|_| ())
             .map_err(|_| Error::internal("the volume is gone"))
+    }
+}
+
+/// See [`Volume::pin`].
+struct Pinned {
+    volume: Arc<Volume>,
+    live: Arc<Live>,
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.live.pins.fetch_sub(1, Ordering::AcqRel);
+        self.volume.retire(&self.live);
     }
 }

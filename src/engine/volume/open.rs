@@ -86,11 +86,14 @@ impl Volume {
                 if mode.write && node.sealed {
                     self.refuse_sealed(node.session).await?;
                 }
-                self.live_or_new(ino, || Live::new(ino, node.session, state_of(node)))
+                self.pin(ino, || Live::new(ino, node.session, state_of(node)))
             }
-            None => self.live_of(ino).ok_or_else(|| Error::not_found("the file is gone"))?,
+            None => {
+                let live = self.live_of(ino).ok_or_else(|| Error::not_found("the file is gone"))?;
+                return self.open_live(&live, None, mode, caller).await;
+            }
         };
-        self.open_live(&live, node.as_ref(), mode, caller).await
+        self.open_live(&live.live, node.as_ref(), mode, caller).await
     }
 
     /// # Errors
@@ -162,7 +165,8 @@ impl Volume {
             labels,
             name: name.as_bytes().to_vec(),
         };
-        let live = self.live_or_new(ino, || Live::new(ino, session, state));
+        let pinned = self.pin(ino, || Live::new(ino, session, state));
+        let live = pinned.live.clone();
         self.overlay.lock().insert(parent, name, Entry { cookie, live: live.clone() }, now);
         let opened = self.admit(&live, open, None);
         Ok((self.attr_of_pending(&live)?, opened))
@@ -180,7 +184,9 @@ impl Volume {
             // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
             let _saving = live.save.lock().await;
             if live.state.lock().staged.is_none() {
-                self.stage(live, node, mode.truncate, caller).await?;
+                // Looked up again: whoever held the lock before us may have committed newer bytes.
+                let node = self.store.catalog.node(live.ino, self.now()).await?;
+                self.stage(live, node.as_ref(), mode.truncate, caller).await?;
             } else {
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
                 self.preserve(live).await?;
