@@ -186,7 +186,7 @@ impl Volume {
         let stamp = staged.file.stamp()?;
         drop(staged);
         let provisional = saved.as_ref().is_some_and(|s| s.provisional);
-        if provisional && !orphan {
+        if provisional {
             if saved.as_ref().is_some_and(|s| s.stamp == stamp && !s.doubtful) {
                 self.parted.lock().insert(name);
             }
@@ -231,7 +231,11 @@ impl Volume {
             let mut st = live.state.lock();
             if st.handles > 0 || st.lingering { None } else { st.staged.take() }
         };
-        if let Some(staged) = staged {
+        let provisional = staged.as_ref().and_then(|s| s.saved.as_ref()).is_some_and(|s| s.provisional);
+        if provisional {
+            // The trash needs its bytes: the settler takes the file.
+            self.settle.notify_one();
+        } else if let Some(staged) = staged {
             let name = staged.file.name.clone();
             if let Err(e) = std::fs::remove_file(&staged.file.path) {
                 tracing::warn!(file = %staged.file.path.display(), error = %e, "staging file left behind");

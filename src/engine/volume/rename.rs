@@ -35,7 +35,8 @@ impl Volume {
         }
         if let Found::Pending(live) = &source
             && mode != RenameMode::Exchange
-            && matches!(target, None | Some(Found::Pending(_)))
+            // Over another uncommitted file it would race that one's commit.
+            && target.is_none()
             && self.rename_pending(live, from, to).await?
         {
             return Ok(());
@@ -58,7 +59,7 @@ impl Volume {
         let cookies = (self.number().await?, self.number().await?);
         let removed = self.store.catalog.rename(self.store.origin, from, to, mode, cookies, self.now()).await?;
         if let Some(removed) = removed {
-            self.after_removal(&removed);
+            self.after_removal(&removed).await;
         }
         let mut overlay = self.overlay.lock();
         overlay.untouch(from.0);

@@ -243,7 +243,10 @@ impl Volume {
 
     fn source(&self, live: &Live, snapshot: &Snapshot) -> Result<Source> {
         if let Some(bytes) = &snapshot.bytes
-            && (snapshot.digest.size <= self.store.options.inline_max || !self.store.stores_at_home())
+            && (snapshot.digest.size <= self.store.options.inline_max
+                || !self.store.stores_at_home()
+                // Another handle may overwrite the staging file with a version of its own: this one's bytes go to the store.
+                || live.state.lock().writers > 1)
         {
             return Ok(Source::Bytes(bytes.clone(), snapshot.digest.clone()));
         }

@@ -168,7 +168,7 @@ impl Volume {
             }
         }
         let removed = self.store.catalog.unlink(self.store.origin, parent, name, self.now()).await?;
-        self.after_removal(&removed);
+        self.after_removal(&removed).await;
         self.overlay.lock().untouch(parent);
         Ok(())
     }
@@ -218,11 +218,18 @@ impl Volume {
         Ok(())
     }
 
-    /// The name is gone; whoever has the inode open keeps it, and nothing of it is saved any more.
-    pub(super) fn after_removal(&self, removed: &Removed) {
+    /// The name is gone; whoever has the inode open keeps it, and nothing of it is saved any more. What was committed from its
+    /// staging file is in the trash now and must outlive what its handles go on to write.
+    pub(super) async fn after_removal(&self, removed: &Removed) {
         if removed.nlink == 0
             && let Some(live) = self.live_of(removed.ino)
         {
+            let saving = live.save.lock().await;
+            if let Err(e) = self.preserve(&live).await {
+                // The settler has it still, as long as nobody writes.
+                tracing::warn!(ino = %live.ino, error = %e, "a deleted file's bytes are not in the store yet");
+            }
+            drop(saving);
             self.orphan(&live);
         }
     }
