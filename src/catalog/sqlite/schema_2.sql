@@ -1,0 +1,1 @@
+-- Version 2: content that grows: hash state, version window, kept versions.

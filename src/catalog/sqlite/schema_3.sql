@@ -1,0 +1,1 @@
+-- Version 3: life and death: expiry, trash, collection.

@@ -1,0 +1,1 @@
+-- Version 4: steps, idempotency windows, audit log, quotas, queries.

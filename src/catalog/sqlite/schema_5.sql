@@ -1,0 +1,1 @@
+-- Version 5: API keys, uploads, request metering, published pages.
