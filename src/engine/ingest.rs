@@ -105,6 +105,10 @@ impl Store {
     pub(crate) async fn ingest_at(&self, source: Source, meta: CommitMeta, place: Where) -> Result<Ingested> {
         let digest = source.digest().clone();
         let content_type = guess(&meta.name, &head(&source).await?);
+        if !self.stores_at_home() {
+            // What follows waits for the network: it goes on where the connections are, in the runtime, whichever thread asked.
+            tokio::task::yield_now().await;
+        }
         let mut uploading = Duration::ZERO;
         let mut recording = Duration::ZERO;
         for round in 0..ROUNDS {
@@ -141,9 +145,11 @@ impl Store {
                 let answer = self.catalog.commit(self.origin, commit).await;
                 (answer, started.elapsed())
             };
-            let (put, (answer, took)) = match &beside {
-                Some(_) => tokio::join!(self.put_beside(&source), record),
-                None => (Ok(Duration::ZERO), record.await),
+            // The record first: its transaction runs on another thread while this one signs the request.
+            let travelling = beside.as_ref().map(|_| Travelling::start(self, digest.hash));
+            let ((answer, took), put) = match travelling {
+                Some(travelling) => tokio::join!(record, self.put_beside(&source, travelling)),
+                None => (record.await, Ok(Duration::ZERO)),
             };
             recording += took;
             match answer {
@@ -181,9 +187,8 @@ impl Store {
 
     /// Uploads what is being committed; answers the time it took. If it fails, the bytes stay in the row, pending, and the
     /// settler goes on trying.
-    async fn put_beside(&self, source: &Source) -> Result<Duration> {
+    async fn put_beside(&self, source: &Source, travelling: Travelling<'_>) -> Result<Duration> {
         let started = Instant::now();
-        let travelling = Travelling::start(self, source.digest().hash);
         let done = self.put_source(source).await;
         if done.is_ok() {
             travelling.arrived();
