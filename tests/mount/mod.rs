@@ -9,6 +9,7 @@ mod replay;
 mod run;
 mod seal;
 mod shared;
+mod stuck;
 mod tree;
 
 /// One test a configuration for each scenario, a `fn(&TestMount)` on a mounted session `s1`.
