@@ -3,6 +3,7 @@
 mod close;
 mod control;
 mod crash;
+mod many;
 mod metadata;
 mod programs;
 mod replay;
