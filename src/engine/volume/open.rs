@@ -18,7 +18,7 @@ use super::handles::Handle;
 use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
-use super::save::blocking;
+use super::save::{Why, blocking};
 use super::tree::{Found, inherit};
 use super::{Caller, Volume, process};
 
@@ -189,7 +189,10 @@ impl Volume {
                 self.stage(live, node.as_ref(), mode.truncate, caller).await?;
             } else {
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
-                self.preserve(live).await?;
+                match self.preserve(live).await {
+                    Err(e) if e.kind == Kind::Corrupt => self.save_locked(live, Why::Overtaken).await?,
+                    done => done?,
+                }
                 if mode.truncate {
                     self.truncate_staged(live, 0)?;
                 }
@@ -289,7 +292,8 @@ impl Volume {
             }
             if matches!(st.io, Io::None) {
                 st.io = match &st.staged {
-                    Some(staged) if self.passthrough.load(Ordering::Relaxed) => {
+                    // A backing file keeps the `O_APPEND` of its open whatever fcntl(2) says later: the daemon carries appends.
+                    Some(staged) if self.passthrough.load(Ordering::Relaxed) && !mode.append => {
                         Io::Passthrough(Arc::new(Backing { file: staged.file.file.clone(), token: OnceLock::new() }))
                     }
                     _ => Io::Cached,
