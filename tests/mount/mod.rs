@@ -3,6 +3,7 @@
 mod close;
 mod control;
 mod crash;
+mod full;
 mod many;
 mod metadata;
 mod model;
