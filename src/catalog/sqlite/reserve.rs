@@ -47,7 +47,7 @@ impl Reserve {
         let Ok(disk) = fstatvfs(&self.file) else { return };
         let root = rustix::process::geteuid().is_root();
         let free = disk.f_frsize * if root { disk.f_bfree } else { disk.f_bavail };
-        if free >= LOW && free < PLENTY {
+        if (LOW..PLENTY).contains(&free) {
             return;
         }
         let held = self.file.metadata().is_ok_and(|m| m.len() >= ROOM);
