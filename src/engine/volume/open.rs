@@ -151,7 +151,7 @@ impl Volume {
             writers: 0,
             io: Io::None,
             staged: Some(Staged { file, saved: None, mappable: false, follower: None }),
-            pending: Some(Pending { parent, name: name.clone(), cookie }),
+            pending: Some(Pending { parent, name: name.clone(), cookie, named: now }),
             orphan: false,
             lingering: false,
             mode,
@@ -162,6 +162,7 @@ impl Volume {
             atime: now,
             mtime_set: None,
             ctime: now,
+            meanwhile: None,
             labels,
             name: name.as_bytes().to_vec(),
         };
@@ -354,6 +355,7 @@ fn state_of(node: &Node) -> State {
         atime: node.atime,
         mtime_set: None,
         ctime: node.ctime,
+        meanwhile: None,
         labels: Labels::default(),
         name: Vec::new(),
     }

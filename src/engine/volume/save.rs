@@ -8,14 +8,16 @@ use bytes::Bytes;
 
 use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, Outcome};
+use crate::catalog::{Birth, FileStat, Outcome};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::hash::{Digest, hash_bytes, hash_file};
 use crate::staging::journal::Record;
 
 use super::Volume;
+use super::attr::sparse;
 use super::live::{Live, Maker, Saved};
+use super::setattr::SetAttr;
 
 /// Who asks for the save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,18 +69,37 @@ impl Volume {
     /// What [`crate::engine::store::Store::ingest`] says. After `StoreUnavailable` the bytes stay in staging, journaled, and
     /// are retried in the background.
     pub async fn save(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
-        let _saving = live.save.lock().await;
+        let saving = live.save.lock().await;
+        self.save_holding(live, why, &saving).await
+    }
+
+    /// The same, for who holds the save lock already: what he did to the staging file is saved before anyone else can
+    /// part from it.
+    pub(super) async fn save_holding(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        why: Why,
+        _saving: &tokio::sync::MutexGuard<'_, ()>,
+    ) -> Result<()> {
         for attempt in 1.. {
             let Some((file, stamp)) = self.unsaved(live, why)? else { break };
             let snapshot = self.snapshot(live, file, stamp).await?;
             if self.already_saved(live, &snapshot) {
                 break;
             }
+            live.state.lock().meanwhile = Some(SetAttr::default());
             let meta = self.commit_meta(live, &snapshot, why);
             let source = self.source(live, &snapshot)?;
             let birth = meta.birth.clone();
             match self.store.ingest(source, meta).await {
-                Ok(done) => return self.saved(live, &snapshot, birth.as_ref(), &done, why),
+                Ok(done) => {
+                    self.saved(live, &snapshot, birth.as_ref(), &done, why)?;
+                    if let Err(e) = self.set_again(live).await {
+                        // The bytes are safe, and close() speaks of them alone.
+                        tracing::warn!(ino = %live.ino, error = %e, "attributes set during a save are lost");
+                    }
+                    return Ok(());
+                }
                 // Written to between the hash and the upload: what was promised was not sent. Look again.
                 Err(e) if e.kind == Kind::Corrupt && attempt < TRIES => {}
                 Err(e) => {
@@ -237,6 +258,12 @@ impl Volume {
             name: st.name.clone(),
             labels: st.labels.clone(),
             mtime,
+            stat: FileStat {
+                atime: st.pending.as_ref().map(|_| st.atime),
+                ctime: Some(st.ctime.max(snapshot.stamp.ctime)),
+                named: st.pending.as_ref().map(|p| p.named),
+                blocks: sparse(snapshot.stamp.size, snapshot.stamp.blocks),
+            },
             hashing: snapshot.hashing,
         }
     }
