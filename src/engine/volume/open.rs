@@ -19,6 +19,7 @@ use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
 use super::save::blocking;
+use super::setattr::SET_ID;
 use super::tree::{Found, inherit};
 use super::{Caller, Volume, process};
 
@@ -195,6 +196,9 @@ impl Volume {
                     self.truncate_staged(live, 0)?;
                 }
             }
+            if mode.truncate && caller.uid != 0 {
+                self.drop_set_id(live.ino).await?;
+            }
             return Ok(self.admit(live, mode, content));
         }
         if live.state.lock().staged.is_none() && node.is_none() {
@@ -290,7 +294,8 @@ impl Volume {
             }
             if matches!(st.io, Io::None) {
                 st.io = match &st.staged {
-                    Some(staged) if self.passthrough.load(Ordering::Relaxed) => {
+                    // Writes to a set-ID file come to the daemon: without privilege they take the bits away.
+                    Some(staged) if self.passthrough.load(Ordering::Relaxed) && st.mode & SET_ID == 0 => {
                         Io::Passthrough(Arc::new(Backing { file: staged.file.file.clone(), token: OnceLock::new() }))
                     }
                     _ => Io::Cached,

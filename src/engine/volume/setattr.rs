@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::artifact::ids::Ino;
+use crate::artifact::record::NodeKind;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::AttrChange;
@@ -12,6 +13,9 @@ use super::live::Live;
 use super::open::OpenMode;
 use super::save::Why;
 use super::{Caller, Volume, hidden};
+
+/// Set-user-ID and set-group-ID.
+pub(super) const SET_ID: u32 = 0o6000;
 
 /// What SETATTR asks; `None` stays.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +60,13 @@ impl Volume {
             }
             return Err(Error::new(Kind::Reserved, "outputfs keeps this file for itself"));
         }
+        let mut set = set;
+        // The kernel leaves this to us (FUSE_HANDLE_KILLPRIV_V2): who changes the owner, or without privilege the bytes,
+        // takes the set-ID bits away.
+        let takes = set.uid.is_some() || set.gid.is_some() || (set.size.is_some() && caller.uid != 0);
+        if takes && set.mode.is_none() {
+            set.mode = self.mode_without_set_id(ino).await?;
+        }
         if let Some(size) = set.size {
             self.truncate(ino, size, set.fh, caller).await?;
         }
@@ -63,6 +74,28 @@ impl Volume {
             self.change(ino, set).await?;
         }
         self.getattr(ino).await
+    }
+
+    /// The mode that `ino` has without its set-ID bits, if it is a file and has any.
+    async fn mode_without_set_id(&self, ino: Ino) -> Result<Option<u32>> {
+        let attr = self.getattr(ino).await?;
+        // Set-group-ID without group execution has another meaning (mandatory locks): it stays.
+        let bits = if attr.mode & 0o010 == 0 { 0o4000 } else { SET_ID };
+        Ok((attr.kind == NodeKind::File && attr.mode & bits != 0).then_some(attr.mode & !bits))
+    }
+
+    /// Somebody without privilege writes to `ino`: its set-ID bits go.
+    ///
+    /// # Errors
+    /// As [`Volume::setattr`].
+    pub async fn drop_set_id(&self, ino: Ino) -> Result<()> {
+        if hidden::is_hidden(ino) {
+            return Ok(());
+        }
+        match self.mode_without_set_id(ino).await? {
+            Some(mode) => self.change(ino, SetAttr { mode: Some(mode), ..SetAttr::default() }).await,
+            None => Ok(()),
+        }
     }
 
     async fn change(&self, ino: Ino, set: SetAttr) -> Result<()> {
