@@ -5,6 +5,7 @@ mod control;
 mod crash;
 mod many;
 mod metadata;
+mod posix;
 mod programs;
 mod replay;
 mod run;
