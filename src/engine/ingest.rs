@@ -13,7 +13,7 @@ use crate::artifact::record::{BlobPlace, Labels};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::Body;
-use crate::catalog::{Birth, Commit, CommitError, Committed, Outcome, Payload};
+use crate::catalog::{Birth, Commit, CommitError, Committed, FileStat, Outcome, Payload};
 use crate::engine::failpoints::hit;
 use crate::engine::store::{BYTES_IN_FLIGHT, Durability, Store, blocking};
 use crate::staging::file::StagingFile;
@@ -76,6 +76,7 @@ pub struct CommitMeta {
     pub name: Vec<u8>,
     pub labels: Labels,
     pub mtime: Timestamp,
+    pub stat: FileStat,
     /// What hashing took: for the log line.
     pub hashing: Duration,
 }
@@ -137,6 +138,7 @@ impl Store {
                 content_type: content_type.clone(),
                 labels: meta.labels.clone(),
                 mtime: meta.mtime,
+                stat: meta.stat,
                 now: self.clock.now(),
             };
             hit("ingest::before_commit")?;

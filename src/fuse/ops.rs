@@ -371,19 +371,25 @@ impl Filesystem for OutputFs {
     fn write(
         &self,
         req: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
+        write_flags: WriteFlags,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let (v, data) = (self.volume.clone(), Bytes::copy_from_slice(data));
+        let (v, ino, data) = (self.volume.clone(), self.ino(ino), Bytes::copy_from_slice(data));
+        let unprivileged = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         self.wait(req).run(
             Late::Finished,
-            async move { v.write(fh.0, offset, data).await },
+            async move {
+                if unprivileged {
+                    v.drop_set_id(ino).await?;
+                }
+                v.write(fh.0, offset, data).await
+            },
             move |result| match result {
                 Ok(n) => reply.written(n),
                 Err(e) => reply.error(errno(&e)),

@@ -7,6 +7,7 @@ mod full;
 mod many;
 mod metadata;
 mod model;
+mod posix;
 mod programs;
 mod replay;
 mod run;

@@ -19,6 +19,7 @@ use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
 use super::save::{Why, blocking};
+use super::setattr::SET_ID;
 use super::tree::{Found, inherit};
 use super::{Caller, Volume, process};
 
@@ -151,7 +152,7 @@ impl Volume {
             writers: 0,
             io: Io::None,
             staged: Some(Staged { file, saved: None, mappable: false, follower: None }),
-            pending: Some(Pending { parent, name: name.clone(), cookie }),
+            pending: Some(Pending { parent, name: name.clone(), cookie, named: now }),
             orphan: false,
             lingering: false,
             mode,
@@ -162,6 +163,7 @@ impl Volume {
             atime: now,
             mtime_set: None,
             ctime: now,
+            meanwhile: None,
             labels,
             name: name.as_bytes().to_vec(),
         };
@@ -182,7 +184,7 @@ impl Volume {
         let content = node.and_then(|n| n.content).map(|(_, hash)| hash);
         if mode.write {
             // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
-            let _saving = live.save.lock().await;
+            let saving = live.save.lock().await;
             if live.state.lock().staged.is_none() {
                 // Looked up again: whoever held the lock before us may have committed newer bytes.
                 let node = self.store.catalog.node(live.ino, self.now()).await?;
@@ -190,12 +192,15 @@ impl Volume {
             } else {
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
                 match self.preserve(live).await {
-                    Err(e) if e.kind == Kind::Corrupt => self.save_locked(live, Why::Overtaken).await?,
+                    Err(e) if e.kind == Kind::Corrupt => self.save_holding(live, Why::Overtaken, &saving).await?,
                     done => done?,
                 }
                 if mode.truncate {
                     self.truncate_staged(live, 0)?;
                 }
+            }
+            if mode.truncate && caller.uid != 0 {
+                self.drop_set_id(live.ino).await?;
             }
             return Ok(self.admit(live, mode, content));
         }
@@ -293,7 +298,10 @@ impl Volume {
             if matches!(st.io, Io::None) {
                 st.io = match &st.staged {
                     // A backing file keeps the `O_APPEND` of its open whatever fcntl(2) says later: the daemon carries appends.
-                    Some(staged) if self.passthrough.load(Ordering::Relaxed) && !mode.append => {
+                    // Writes to a set-ID file come to the daemon: without privilege they take the bits away.
+                    Some(staged)
+                        if self.passthrough.load(Ordering::Relaxed) && !mode.append && st.mode & SET_ID == 0 =>
+                    {
                         Io::Passthrough(Arc::new(Backing { file: staged.file.file.clone(), token: OnceLock::new() }))
                     }
                     _ => Io::Cached,
@@ -358,6 +366,7 @@ fn state_of(node: &Node) -> State {
         atime: node.atime,
         mtime_set: None,
         ctime: node.ctime,
+        meanwhile: None,
         labels: Labels::default(),
         name: Vec::new(),
     }

@@ -8,14 +8,16 @@ use bytes::Bytes;
 
 use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, Outcome};
+use crate::catalog::{Birth, FileStat, Outcome};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::hash::{Digest, hash_bytes, hash_file};
 use crate::staging::journal::Record;
 
 use super::Volume;
+use super::attr::sparse;
 use super::live::{Live, Maker, Saved};
+use super::setattr::SetAttr;
 
 /// Who asks for the save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,18 +77,25 @@ impl Volume {
     /// What [`crate::engine::store::Store::ingest`] says. After `StoreUnavailable` the bytes stay in staging, journaled, and
     /// are retried in the background.
     pub async fn save(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
-        let _saving = live.save.lock().await;
-        self.save_locked(live, why).await
+        let saving = live.save.lock().await;
+        self.save_holding(live, why, &saving).await
     }
 
-    /// The same, for who holds the save lock.
-    pub(super) async fn save_locked(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
+    /// The same, for who holds the save lock already: what he did to the staging file is saved before anyone else can
+    /// part from it.
+    pub(super) async fn save_holding(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        why: Why,
+        _saving: &tokio::sync::MutexGuard<'_, ()>,
+    ) -> Result<()> {
         for attempt in 1.. {
             let Some((file, stamp)) = self.unsaved(live, why)? else { break };
             let snapshot = self.snapshot(live, file, stamp).await?;
             if self.already_saved(live, &snapshot) {
                 break;
             }
+            live.state.lock().meanwhile = Some(SetAttr::default());
             let meta = self.commit_meta(live, &snapshot, why);
             let source = self.source(live, &snapshot, why)?;
             let birth = meta.birth.clone();
@@ -94,6 +103,10 @@ impl Volume {
                 Ok(done) => {
                     let again = self.saved_by(live, why);
                     self.saved(live, &snapshot, birth.as_ref(), &done, why)?;
+                    if let Err(e) = self.set_again(live).await {
+                        // The bytes are safe, and close() speaks of them alone.
+                        tracing::warn!(ino = %live.ino, error = %e, "attributes set during a save are lost");
+                    }
                     if !why.goes_on() && !again {
                         return Ok(());
                     }
@@ -270,6 +283,12 @@ impl Volume {
             name: st.name.clone(),
             labels: st.labels.clone(),
             mtime,
+            stat: FileStat {
+                atime: st.pending.as_ref().map(|_| st.atime),
+                ctime: Some(st.ctime.max(snapshot.stamp.ctime)),
+                named: st.pending.as_ref().map(|p| p.named),
+                blocks: sparse(snapshot.stamp.size, snapshot.stamp.blocks),
+            },
             hashing: snapshot.hashing,
         }
     }
