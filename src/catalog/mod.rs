@@ -127,7 +127,7 @@ pub enum Outcome {
     New,
     /// The path held the same bytes: nothing happened, same ID.
     Same,
-    /// The handle's earlier artifact was replaced.
+    /// The handle's earlier artifact was replaced, or that of the same writer within the window.
     Collapsed,
     /// The idempotency key had made this artifact before; the name is now a hard link to it.
     Idempotent,
@@ -140,6 +140,8 @@ pub struct Committed {
     /// The inode that now stands under the name: another one than asked for with [`Outcome::Idempotent`], and when a
     /// birth met a file that another mount had made under its name meanwhile (then it is a version of that file).
     pub ino: Ino,
+    /// Staging files of the origin's mount that held the replaced version alone: nothing needs them any more.
+    pub freed: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

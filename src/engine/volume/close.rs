@@ -247,6 +247,23 @@ impl Volume {
         self.retire(live);
     }
 
+    /// Removes staging files whose bytes nothing needs any more: a later version replaced the one they held.
+    pub(super) fn put_away(&self, files: &[String]) {
+        // Somebody goes on writing into it.
+        for file in files.iter().filter(|f| !self.in_use(f)) {
+            self.parted.lock().remove(file);
+            let path = self.staging.join(file);
+            match crate::engine::settle::remove_staging(&path) {
+                Ok(()) => {
+                    if let Err(e) = self.journal.append(&Record::Done { file: file.clone() }) {
+                        tracing::warn!(error = %e, "the journal could not be written");
+                    }
+                }
+                Err(e) => tracing::warn!(error = %e, "a staging file that nothing needs is left behind"),
+            }
+        }
+    }
+
     /// Staging files that must not be moved: their inode is live here.
     pub fn in_use(&self, file: &str) -> bool {
         let Some(ino) = file.split('-').next().and_then(|n| n.parse().ok()).map(Ino) else { return false };

@@ -299,6 +299,7 @@ impl Volume {
         if old.is_some_and(|o| o.provisional && o.hash != snapshot.digest.hash) || snapshot.copy.is_some() {
             self.settle.notify_one();
         }
+        self.put_away(&done.committed.freed);
         if done.committed.outcome == Outcome::Idempotent && done.committed.ino != live.ino {
             tracing::info!(artifact = %done.committed.artifact.id, "an idempotency key made this file a link to an earlier one");
         }
