@@ -113,6 +113,8 @@ pub struct Commit {
     pub hash: BlobHash,
     pub size: u64,
     pub chunks: Chunks,
+    /// Where hashing goes on when bytes are appended to these: see [`Catalog::midstate`].
+    pub midstate: Option<Vec<u8>>,
     pub bytes: Payload,
     /// Guessed; `labels.content_type` wins.
     pub content_type: String,
@@ -255,6 +257,8 @@ pub trait Catalog: Send + Sync + 'static {
     /// Any artifact that still exists (live, superseded, trashed), by ID. Expired ones do not exist.
     async fn artifact(&self, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Result<Option<Artifact>>;
     async fn blob(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Blob>>;
+    /// The state of SHA-256 after the blob's last whole chunk, as its first commit gave it. None where it gave none.
+    async fn midstate(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Vec<u8>>>;
     /// The `user.*` attributes of a file (its newest artifact's labels) or a directory (its defaults). Of a file,
     /// `explicit` over `environment` is all of its metadata: what directories gave it is shown as environment.
     async fn labels(&self, ino: Ino) -> Result<Labels>;

@@ -129,6 +129,7 @@ impl Store {
                 hash: digest.hash,
                 size: digest.size,
                 chunks: digest.chunks.clone(),
+                midstate: digest.midstate.clone().map(|m| m.0),
                 bytes,
                 content_type: content_type.clone(),
                 labels: meta.labels.clone(),

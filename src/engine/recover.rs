@@ -60,6 +60,8 @@ struct Leftover {
     gid: u32,
     in_catalog: bool,
     labels: Labels,
+    /// Its bytes below this size are not in the file.
+    base: Option<(u64, BlobHash)>,
     committed: Option<(u64, BlobHash)>,
     retry: Option<(u64, BlobHash)>,
 }
@@ -283,6 +285,7 @@ impl Store {
                 hash: whole.hash,
                 size: whole.size,
                 chunks: whole.chunks.clone(),
+                midstate: whole.midstate.clone().map(|m| m.0),
                 bytes: self.payload(&source, Where::Store, may_be_known).await?,
                 content_type: guess(left.name.as_bytes(), &head),
                 labels: labels.clone(),
@@ -320,7 +323,7 @@ impl Leftover {
 }
 
 fn leftover(story: Story, own: TenantId) -> Result<Leftover> {
-    let Story { open, committed, retry } = story;
+    let Story { open, base, committed, retry } = story;
     let Record::Open { file, ino, tenant, session, parent, name, cookie, mode, uid, gid, in_catalog, labels } = open
     else {
         return Err(Error::internal("a story that does not begin with its opening"));
@@ -340,6 +343,7 @@ fn leftover(story: Story, own: TenantId) -> Result<Leftover> {
         gid,
         in_catalog,
         labels: *labels,
+        base,
         committed,
         retry,
     })

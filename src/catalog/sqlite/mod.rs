@@ -189,6 +189,10 @@ impl Catalog for SqliteCatalog {
         self.readers.read(|c| blobs::blob(c, tenant, hash))
     }
 
+    async fn midstate(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Vec<u8>>> {
+        self.readers.read(|c| blobs::midstate(c, tenant, hash))
+    }
+
     async fn labels(&self, ino: Ino) -> Result<Labels> {
         self.readers.snapshot(|c| labels::labels(c, ino))
     }

@@ -100,6 +100,7 @@ pub fn restore(
         hash: old.hash,
         size: old.size,
         chunks: Chunks::default(),
+        midstate: None,
         bytes: Payload::Known,
         content_type: guessed,
         // The key named the operation that made it, not this one.

@@ -171,6 +171,7 @@ impl World {
             hash: hash(content),
             size: content.len() as u64,
             chunks: Chunks::default(),
+            midstate: None,
             bytes: Payload::Stored,
             content_type: String::from("text/plain"),
             labels: Labels::default(),
