@@ -194,6 +194,9 @@ impl Store {
 
     async fn recover_story(&self, dir: &MountDir, story: Story, report: &mut Recovery) -> Result<()> {
         let left = leftover(story, self.tenant.id)?;
+        if self.fill_base(dir, &left).await? == Filled::NothingNew {
+            return Ok(());
+        }
         let (staging_dir, file) = (dir.staging(), left.file.clone());
         let found = blocking(move || open_and_hash(&staging_dir, &file, None)).await?;
         // Settled, or its story was done and only the record is missing.
@@ -229,6 +232,36 @@ impl Store {
             }
         }
         self.to_trash(dir.id, &left, staging, whole, report).await
+    }
+
+    /// Fills the hole of a file that was opened to append: its beginning is a stored blob's.
+    async fn fill_base(&self, dir: &MountDir, left: &Leftover) -> Result<Filled> {
+        let Some((size, hash)) = left.base else { return Ok(Filled::Whole) };
+        let staging = match StagingFile::open(&dir.staging(), &left.file) {
+            Ok(staging) => staging,
+            Err(e) if e.kind == Kind::NotFound => return Ok(Filled::Whole),
+            Err(e) => return Err(e),
+        };
+        // While it has the hole it only ever grows.
+        let known = left.committed.map_or(size, |(size, _)| size);
+        if left.retry.is_none() && staging.stamp()?.size <= known {
+            return Ok(Filled::NothingNew);
+        }
+        // What was committed from it begins with the same bytes, and is younger: the base may be gone.
+        let mut failed = None;
+        for (_, hash) in left.committed.into_iter().chain([(size, hash)]) {
+            let filled = async {
+                let reader = self.blob_reader(self.tenant.id, hash, &left.name.to_string()).await?;
+                let (source, path) = reader.as_file().await?;
+                let file = staging.clone();
+                blocking(move || file.fill_hole(&source, &path, size)).await
+            };
+            match filled.await {
+                Ok(()) => return Ok(Filled::Whole),
+                Err(e) => failed = Some(e),
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::internal("a base that was never tried")))
     }
 
     /// The commit that `close` could not make.
@@ -307,6 +340,15 @@ impl Store {
             }
         }
     }
+}
+
+/// What [`Store::fill_base`] found.
+#[derive(PartialEq, Eq)]
+enum Filled {
+    /// The file holds all of its bytes.
+    Whole,
+    /// Nothing was appended that is not committed.
+    NothingNew,
 }
 
 impl Leftover {
@@ -391,7 +433,7 @@ fn derived_id(mount: MountId, file: &str, what: &str, hash: BlobHash) -> Artifac
 fn modified(source: &Source) -> Result<crate::artifact::time::Timestamp> {
     match source {
         Source::File { staging, .. } => staging.stamp().map(|s| s.mtime),
-        Source::Bytes(..) => Err(Error::internal("a leftover without a file")),
+        Source::Bytes(..) | Source::Grown { .. } => Err(Error::internal("a leftover without a file")),
     }
 }
 

@@ -151,6 +151,14 @@ pub fn hash_file(file: &File, path: &Path, size: u64) -> Result<Digest> {
     Ok(hasher.finish())
 }
 
+/// Feeds `hasher` the bytes of `file` from where it is up to `to`. Blocking.
+///
+/// # Errors
+/// I/O errors with `path`; `Corrupt` when the file ends before `to`.
+pub fn hash_on(hasher: &mut Hasher, file: &File, path: &Path, to: u64) -> Result<()> {
+    each_piece(file, path, hasher.size, to, |piece| hasher.update(piece))
+}
+
 /// Calls `use_piece` with the bytes from `from` to `to`, in order, a buffer at a time.
 ///
 /// # Errors

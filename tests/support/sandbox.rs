@@ -74,6 +74,18 @@ impl Sandbox {
         });
         Self { dir, store, s3, mounts: AtomicU32::new(0) }
     }
+    /// On S3, by way of `endpoint`: a proxy.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn behind(endpoint: &str) -> Self {
+        let mut sandbox = Self::new(Store::S3);
+        if let Some((_, env)) = &mut sandbox.s3 {
+            endpoint.clone_into(&mut env.endpoint);
+        }
+        sandbox
+    }
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()

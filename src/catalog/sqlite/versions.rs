@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::artifacts::{self, Known};
-use super::codec::{self, LIVE, STORED, SUPERSEDED, id_bytes, int};
+use super::codec::{self, LIVE, SUPERSEDED, id_bytes, int};
 use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
 use crate::artifact::name::Name;
@@ -71,8 +71,8 @@ fn places(c: &Connection, origin: Origin, tenant: TenantId, hash: BlobHash) -> R
 }
 
 /// Prunes a path to the newest `keep` versions. Answers how many went. What holds on to a version: a link that is neither
-/// revoked nor expired, an idempotency key within its window (`keyed_since` is where that begins), bytes that are not
-/// in the store yet (a later commit prunes it), a sealed session.
+/// revoked nor expired, an idempotency key within its window (`keyed_since` is where that begins), a staging file that holds
+/// it and no later version (its mount would not learn that it is free: a later commit prunes it), a sealed session.
 pub fn prune(
     c: &Connection,
     tenant: TenantId,
@@ -85,7 +85,8 @@ pub fn prune(
         "SELECT a.id, a.version, a.life, \
          EXISTS (SELECT 1 FROM links l WHERE l.artifact = a.id AND l.revoked IS NULL AND (l.expires IS NULL OR l.expires > ?3)) \
          OR (a.idem_key IS NOT NULL AND a.created > ?4) \
-         OR EXISTS (SELECT 1 FROM blobs b WHERE b.tenant = a.tenant AND b.hash = a.hash AND b.state < {STORED}) \
+         OR EXISTS (SELECT 1 FROM provisional p WHERE p.tenant = a.tenant AND p.hash = a.hash \
+            AND NOT EXISTS (SELECT 1 FROM provisional q WHERE q.mount = p.mount AND q.file = p.file AND q.n > p.n)) \
          OR EXISTS (SELECT 1 FROM sessions s WHERE s.id = a.session AND s.sealed IS NOT NULL) \
          FROM artifacts a WHERE a.parent = ?1 AND a.name = ?2 AND a.life IN ({LIVE}, {SUPERSEDED}) ORDER BY a.version"
     );

@@ -154,10 +154,15 @@ impl Volume {
             }
             st.staged.take()
         };
-        let Some(mut staged) = staged else {
+        let Some(staged) = staged else {
             live.state.lock().lingering = false;
             return Ok(Parted::Done);
         };
+        let Some(mut staged) = self.keep_warm(live, staged) else {
+            live.state.lock().lingering = false;
+            return Ok(Parted::Done);
+        };
+        let sparse = staged.grown.as_ref().is_some_and(super::grow::Grown::is_sparse);
         let orphan = live.state.lock().orphan;
         if staged.mappable && !orphan {
             match staged.file.freeze()? {
@@ -196,7 +201,7 @@ impl Volume {
             return Ok(Parted::Done);
         }
         let cached = match &saved {
-            Some(s) if !self.store.blobs.is_local() && s.artifact.is_some() && !orphan => {
+            Some(s) if !self.store.blobs.is_local() && s.artifact.is_some() && !orphan && !sparse => {
                 self.keep_in_cache(s.hash, &path)
             }
             _ => false,
@@ -267,6 +272,9 @@ impl Volume {
     /// Staging files that must not be moved: their inode is live here.
     pub fn in_use(&self, file: &str) -> bool {
         let Some(ino) = file.split('-').next().and_then(|n| n.parse().ok()).map(Ino) else { return false };
+        if self.is_warm(file, ino) {
+            return true;
+        }
         self.live_of(ino).is_some_and(|l| l.state.lock().staged.as_ref().is_some_and(|s| s.file.name == file))
     }
 }
