@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::proxy::{Fault, Proxy};
 use crate::support::wait::{wait_until, with_deadline};
-use crate::support::{MountOptions, Sandbox, TestMount, s3_env};
+use crate::support::{MountOptions, Sandbox, Store, TestMount, s3_env};
 
 /// Long against a look at a process, short against any upload's time-out.
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -112,4 +112,42 @@ fn a_close_ends_after_the_upload_timeout_and_the_bytes_are_kept() {
     stuck.proxy.always(Fault::Pass);
     stuck.m.remount();
     stuck.heals();
+}
+
+/// `munmap` of dirty pages waits for the mount while it holds the process's memory map; its siblings make files meanwhile.
+const UNMAPS_AND_OPENS: &str = r#"
+import mmap, os, sys, threading
+d = sys.argv[1]
+
+def maps():
+    with open(f"{d}/mapped", "w+b") as f:
+        f.truncate(1 << 20)
+        for i in range(150):
+            m = mmap.mmap(f.fileno(), 1 << 20)
+            m[:] = bytes([i]) * (1 << 20)
+            m.close()
+
+def makes(k):
+    for i in range(150):
+        with open(f"{d}/{k}_{i}", "w") as f:
+            f.write("x")
+
+threads = [threading.Thread(target=maps)] + [threading.Thread(target=makes, args=(k,)) for k in range(4)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+print("done")
+"#;
+
+#[test]
+fn a_program_may_unmap_and_open_at_once() {
+    let mut m = TestMount::with(Store::Local, MountOptions::new().no_passthrough().session("s1"));
+    let mut c = m.sandbox().program("python3");
+    let child = c.args(["-c", UNMAPS_AND_OPENS]).arg(m.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let out = with_deadline(Duration::from_secs(120), move || child.wait_with_output().unwrap());
+    let Some(out) = out else {
+        // Only the end of the daemon frees them.
+        m.kill9();
+        panic!("program and mount wait for each other");
+    };
+    assert_eq!(String::from_utf8_lossy(&out.stdout).trim(), "done");
 }

@@ -23,7 +23,7 @@ use super::overlay::Entry;
 use super::save::{Why, blocking};
 use super::setattr::SET_ID;
 use super::tree::{Found, inherit};
-use super::{Caller, Volume, process};
+use super::{Caller, Volume};
 
 /// How the kernel is to do the I/O of a new handle.
 pub enum How {
@@ -134,7 +134,7 @@ impl Volume {
         let cookie = self.number().await?;
         let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;
         let now = self.now();
-        let labels = process::labels_of(caller.pid, caller.uid);
+        let labels = self.writers.labels_of(caller.pid, caller.uid).await;
         self.journal.append(&Record::Open {
             file: file.name.clone(),
             ino,
@@ -246,7 +246,7 @@ impl Volume {
             Some(staged) => staged.file.clone(),
             None => StagingFile::create(&self.staging, &self.staging_name(live.ino))?,
         };
-        let labels = process::labels_of(caller.pid, caller.uid);
+        let labels = self.writers.labels_of(caller.pid, caller.uid).await;
         self.journal.append(&Record::Open {
             file: file.name.clone(),
             ino: live.ino,
