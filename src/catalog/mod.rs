@@ -84,6 +84,19 @@ pub struct Birth {
     pub gid: u32,
 }
 
+/// What `stat(2)` has shown of a file before its commit, so that the commit, which may come later, changes nothing
+/// that a program has seen. `None`: unknown, then times are the commit's own and every block counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileStat {
+    /// Only with a birth: later changes come by [`Catalog::set_attributes`].
+    pub atime: Option<Timestamp>,
+    pub ctime: Option<Timestamp>,
+    /// When the name came to be: what the directory's times become, unless it has changed since.
+    pub named: Option<Timestamp>,
+    /// 512-byte blocks that hold data; fewer than the size wants: a sparse file.
+    pub blocks: Option<u64>,
+}
+
 /// Where the bytes of a commit are.
 #[derive(Clone, Debug)]
 pub enum Payload {
@@ -120,6 +133,7 @@ pub struct Commit {
     pub content_type: String,
     pub labels: Labels,
     pub mtime: Timestamp,
+    pub stat: FileStat,
     pub now: Timestamp,
 }
 

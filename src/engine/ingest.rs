@@ -13,7 +13,7 @@ use crate::artifact::record::{BlobPlace, Labels};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::Body;
-use crate::catalog::{Birth, Commit, CommitError, Committed, Outcome, Payload};
+use crate::catalog::{Birth, Commit, CommitError, Committed, FileStat, Outcome, Payload};
 use crate::engine::failpoints::hit;
 use crate::engine::store::{BYTES_IN_FLIGHT, Durability, Store, blocking};
 use crate::staging::file::StagingFile;
@@ -79,6 +79,7 @@ pub struct CommitMeta {
     pub name: Vec<u8>,
     pub labels: Labels,
     pub mtime: Timestamp,
+    pub stat: FileStat,
     /// What hashing took: for the log line.
     pub hashing: Duration,
 }
@@ -111,6 +112,10 @@ impl Store {
             Source::Grown { base_type, .. } => guess_grown(&meta.name, base_type),
             _ => guess(&meta.name, &head(&source).await?),
         };
+        if !self.stores_at_home() {
+            // What follows waits for the network: it goes on where the connections are, in the runtime, whichever thread asked.
+            tokio::task::yield_now().await;
+        }
         let mut uploading = Duration::ZERO;
         let mut recording = Duration::ZERO;
         for round in 0..ROUNDS {
@@ -140,6 +145,7 @@ impl Store {
                 content_type: content_type.clone(),
                 labels: meta.labels.clone(),
                 mtime: meta.mtime,
+                stat: meta.stat,
                 now: self.clock.now(),
             };
             hit("ingest::before_commit")?;
@@ -148,9 +154,11 @@ impl Store {
                 let answer = self.catalog.commit(self.origin, commit).await;
                 (answer, started.elapsed())
             };
-            let (put, (answer, took)) = match &beside {
-                Some(_) => tokio::join!(self.put_beside(&source), record),
-                None => (Ok(Duration::ZERO), record.await),
+            // The record first: its transaction runs on another thread while this one signs the request.
+            let travelling = beside.as_ref().map(|_| Travelling::start(self, digest.hash));
+            let ((answer, took), put) = match travelling {
+                Some(travelling) => tokio::join!(record, self.put_beside(&source, travelling)),
+                None => (record.await, Ok(Duration::ZERO)),
             };
             recording += took;
             match answer {
@@ -188,9 +196,8 @@ impl Store {
 
     /// Uploads what is being committed; answers the time it took. If it fails, the bytes stay in the row, pending, and the
     /// settler goes on trying.
-    async fn put_beside(&self, source: &Source) -> Result<Duration> {
+    async fn put_beside(&self, source: &Source, travelling: Travelling<'_>) -> Result<Duration> {
         let started = Instant::now();
-        let travelling = Travelling::start(self, source.digest().hash);
         let done = self.put_source(source).await;
         if done.is_ok() {
             travelling.arrived();

@@ -17,7 +17,7 @@ use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, Tenant
 use crate::artifact::name::{Name, display_bytes};
 use crate::artifact::record::{Artifact, Labels};
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, Commit, Origin};
+use crate::catalog::{Birth, Commit, FileStat, Origin};
 use crate::engine::failpoints::hit;
 use crate::engine::ingest::{CommitMeta, Source, Where};
 use crate::engine::settle::{BATCH, Owner, remove_staging};
@@ -281,6 +281,7 @@ impl Store {
             name: left.name.as_bytes().to_vec(),
             labels: left.labels.clone(),
             mtime: modified(&source)?,
+            stat: FileStat::default(),
             hashing: Duration::ZERO,
         };
         self.ingest_at(source, meta, Where::Store).await.map(|done| done.committed.artifact)
@@ -323,6 +324,7 @@ impl Store {
                 content_type: guess(left.name.as_bytes(), &head),
                 labels: labels.clone(),
                 mtime: modified(&source)?,
+                stat: FileStat::default(),
                 now: self.clock.now(),
             };
             match self.catalog.trash_recovered(self.origin, commit).await {

@@ -250,7 +250,7 @@ fn log_lines(path: &Path, rounds: usize) -> Vec<u8> {
 fn a_log_reopened_for_each_line_sends_its_lines_only() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let proxy = runtime.block_on(Proxy::start(&crate::support::s3_env().endpoint));
-    let sandbox = Arc::new(Sandbox::behind(&proxy.url()));
+    let sandbox = Arc::new(Sandbox::through(&proxy.url()));
     let mut m = TestMount::of(&sandbox, MountOptions::new().session("s1"));
     let rounds = rounds();
     let path = m.join("app.log");
@@ -303,7 +303,7 @@ fn a_server_that_cannot_copy_gets_all_of_it() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let proxy = runtime.block_on(Proxy::start(&crate::support::s3_env().endpoint));
     proxy.refuse_copies();
-    let sandbox = Arc::new(Sandbox::behind(&proxy.url()));
+    let sandbox = Arc::new(Sandbox::through(&proxy.url()));
     let m = TestMount::of(&sandbox, MountOptions::new().session("s1"));
     let path = m.join("app.log");
     let mut want = random(SIZE, 3);

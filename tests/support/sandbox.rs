@@ -74,12 +74,9 @@ impl Sandbox {
         });
         Self { dir, store, s3, mounts: AtomicU32::new(0) }
     }
-    /// On S3, by way of `endpoint`: a proxy.
-    ///
-    /// # Panics
-    /// As [`Self::new`].
+    /// On the S3 server behind `endpoint`, which forwards to it.
     #[must_use]
-    pub fn behind(endpoint: &str) -> Self {
+    pub fn through(endpoint: &str) -> Self {
         let mut sandbox = Self::new(Store::S3);
         if let Some((_, env)) = &mut sandbox.s3 {
             endpoint.clone_into(&mut env.endpoint);

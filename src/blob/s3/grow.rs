@@ -152,7 +152,7 @@ async fn send_part(
                 .part_number(number)
                 .body(ByteStream::new(SdkBody::from(tail.clone())))
                 .customize()
-                .interceptor(KnownPayload(hash))
+                .interceptor(KnownPayload(Some(hash)))
                 .send()
         })
         .await?;

@@ -165,11 +165,8 @@ fn unchanged(
     id: crate::artifact::ids::ArtifactId,
     node: &Node,
 ) -> Result<Committed> {
-    c.prepare_cached("UPDATE inodes SET mtime = ?, ctime = ? WHERE ino = ?")?.execute(params![
-        x.mtime.0,
-        x.now.0,
-        int(node.ino.0)
-    ])?;
+    c.prepare_cached("UPDATE inodes SET mtime = ?, ctime = max(ctime, ?), blocks = ? WHERE ino = ?")?
+        .execute(params![x.mtime.0, changed(x), x.stat.blocks.map(int), int(node.ino.0)])?;
     if let Some(key) = &x.labels.idempotency_key {
         c.prepare_cached("UPDATE artifacts SET idem_key = ? WHERE id = ? AND idem_key IS NULL")?
             .execute(params![key, id_bytes(id)])?;
@@ -295,8 +292,19 @@ fn store(
     } else if version > 1 {
         prune(c, rules, (site.parent, &site.name), x.now)?;
     }
-    c.prepare_cached("UPDATE inodes SET artifact = ?, size = ?, mtime = ?, ctime = ? WHERE ino = ?")?
-        .execute(params![id_bytes(x.id), int(x.size), x.mtime.0, x.now.0, int(ino.0)])?;
+    c.prepare_cached(
+        "UPDATE inodes SET artifact = ?, size = ?, mtime = ?, ctime = max(ctime, ?), atime = coalesce(?, atime), blocks = ? \
+         WHERE ino = ?",
+    )?
+    .execute(params![
+        id_bytes(x.id),
+        int(x.size),
+        x.mtime.0,
+        changed(x),
+        x.stat.atime.map(|t| t.0),
+        x.stat.blocks.map(int),
+        int(ino.0)
+    ])?;
     if site.node.is_some() {
         changes::inode(c, origin, ino)?;
     } else {
@@ -316,6 +324,11 @@ pub fn prune(c: &Connection, rules: Rules, path: (Ino, &Name), now: Timestamp) -
     versions::prune(c, tenant, path, keep, Timestamp(now.0.saturating_sub(KEY_WINDOW)), now)
 }
 
+/// The file's ctime after it.
+fn changed(x: &Commit) -> i64 {
+    x.stat.ctime.unwrap_or(x.now).0
+}
+
 fn give_birth(c: &Connection, x: &Commit, birth: &Birth, session: SessionId) -> Result<Ino> {
     let node = NewNode {
         ino: x.ino,
@@ -328,7 +341,7 @@ fn give_birth(c: &Connection, x: &Commit, birth: &Birth, session: SessionId) -> 
         gid: birth.gid,
         rdev: 0,
         target: None,
-        now: x.now,
+        now: x.stat.named.unwrap_or(x.now),
     };
     tree::insert(c, &node, session, x.size, x.mtime)?;
     Ok(x.ino)

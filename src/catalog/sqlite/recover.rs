@@ -11,7 +11,7 @@ use crate::artifact::record::{Artifact, Chunks, Labels, NodeKind, Session};
 use crate::artifact::time::Timestamp;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, Commit, CommitError, Origin, Payload};
+use crate::catalog::{Birth, Commit, CommitError, FileStat, Origin, Payload};
 
 pub fn trash_recovered(c: &Connection, origin: Origin, x: &Commit) -> Result<Option<Artifact>> {
     let Some(session) = make::session_by_id(c, x.session)?.filter(|s| s.sealed.is_none()) else { return Ok(None) };
@@ -106,6 +106,7 @@ pub fn restore(
         // The key named the operation that made it, not this one.
         labels: Labels { idempotency_key: None, ..old.labels },
         mtime: now,
+        stat: FileStat::default(),
         now,
     };
     commit::restore(c, origin, rules, &again)

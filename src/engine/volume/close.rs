@@ -119,6 +119,7 @@ impl Volume {
                     live.state.lock().lingering = false;
                     break;
                 }
+                Ok(Parted::Changed) => {}
                 Ok(Parted::Mapped) => {
                     tokio::time::sleep(LINGER).await;
                     why = Why::Linger;
@@ -189,6 +190,11 @@ impl Volume {
         let name = staged.file.name.clone();
         let path = staged.file.path.clone();
         let stamp = staged.file.stamp()?;
+        if !orphan && saved.as_ref().is_none_or(|s| s.stamp != stamp || s.writes != live.writes()) {
+            // Changed (a truncate by path) since the save that led here.
+            live.state.lock().staged = Some(staged);
+            return Ok(Parted::Changed);
+        }
         drop(staged);
         let provisional = saved.as_ref().is_some_and(|s| s.provisional);
         if provisional {
@@ -303,4 +309,6 @@ enum Parted {
     Reopened,
     /// A mapping lives on, or changed the bytes.
     Mapped,
+    /// It holds something that is not saved.
+    Changed,
 }

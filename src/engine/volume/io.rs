@@ -116,29 +116,33 @@ impl Volume {
     pub async fn lseek(&self, fh: u64, offset: i64, whence: i32) -> Result<i64> {
         let handle = self.handles.get(fh)?;
         let at = u64::try_from(offset).map_err(|_| Error::new(Kind::NoSuchAddress, "before the start"))?;
-        let size = match &*handle {
+        let data = whence == libc::SEEK_DATA;
+        let past = || Error::new(Kind::NoSuchAddress, "past the end");
+        let found = match &*handle {
             Handle::File { live, reader, .. } => {
                 self.make_whole(live).await?;
                 if let Some(file) = staged_of(live) {
-                    let from = if whence == libc::SEEK_DATA { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
+                    let from = if data { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
                     return rustix::fs::seek(&*file.file, from).map(|n| i64::try_from(n).unwrap_or(i64::MAX)).map_err(
                         |e| match e {
-                            rustix::io::Errno::NXIO => Error::new(Kind::NoSuchAddress, "past the end"),
+                            rustix::io::Errno::NXIO => past(),
                             e => Error::io(&file.path, &e.into()),
                         },
                     );
                 }
-                reader.lock().as_ref().map_or(0, |r| r.0.size())
+                let known = reader.lock().clone();
+                let reader = match known {
+                    Some(reader) => reader,
+                    None => self.reopen(live, reader).await?,
+                };
+                if at < reader.size() { reader.0.seek(at, data).await? } else { None }
             }
-            Handle::Content(r) => r.0.size(),
-            Handle::Fixed(b) => b.len() as u64,
-            Handle::Ctl(_) => 0,
+            Handle::Content(r) if at < r.size() => r.0.seek(at, data).await?,
+            // All data, with the one hole that every file has at its end (lseek(2)).
+            Handle::Fixed(b) if at < b.len() as u64 => Some(if data { at } else { b.len() as u64 }),
+            Handle::Content(_) | Handle::Fixed(_) | Handle::Ctl(_) => None,
         };
-        // Committed content is all data, with the one hole that every file has at its end (lseek(2)).
-        if at >= size {
-            return Err(Error::new(Kind::NoSuchAddress, "past the end"));
-        }
-        Ok(if whence == libc::SEEK_DATA { offset } else { i64::try_from(size).unwrap_or(i64::MAX) })
+        found.map(|n| i64::try_from(n).unwrap_or(i64::MAX)).ok_or_else(past)
     }
 
     /// Copies between two open files inside the daemon: the bytes never pass through the caller.

@@ -17,6 +17,7 @@ use crate::staging::follow::Follower;
 
 use super::attr::Attr;
 use super::grow::Grown;
+use super::setattr::SetAttr;
 
 /// The passthrough backing of a staging file: what the adapter registered with the kernel. `None` inside: refused, the
 /// daemon carries the data.
@@ -89,6 +90,8 @@ pub struct Pending {
     pub parent: Ino,
     pub name: Name,
     pub cookie: u64,
+    /// When the name came to be.
+    pub named: Timestamp,
 }
 
 /// Guarded by [`Live::state`].
@@ -113,6 +116,8 @@ pub struct State {
     /// Set by `utimens`, with the stamp's ctime then: a later write takes over again.
     pub mtime_set: Option<(Timestamp, Timestamp)>,
     pub ctime: Timestamp,
+    /// While a save is on its way: attributes changed since it read them, which its commit would undo.
+    pub meanwhile: Option<SetAttr>,
     pub labels: Labels,
     /// Its name when it was opened or renamed last: the content type is guessed from it.
     pub name: Vec<u8>,

@@ -20,7 +20,8 @@ use super::handles::Handle;
 use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
-use super::save::blocking;
+use super::save::{Why, blocking};
+use super::setattr::SET_ID;
 use super::tree::{Found, inherit};
 use super::{Caller, Volume, process};
 
@@ -153,7 +154,7 @@ impl Volume {
             writers: 0,
             io: Io::None,
             staged: Some(Staged { file, saved: None, mappable: false, follower: None, grown: None }),
-            pending: Some(Pending { parent, name: name.clone(), cookie }),
+            pending: Some(Pending { parent, name: name.clone(), cookie, named: now }),
             orphan: false,
             lingering: false,
             mode,
@@ -164,6 +165,7 @@ impl Volume {
             atime: now,
             mtime_set: None,
             ctime: now,
+            meanwhile: None,
             labels,
             name: name.as_bytes().to_vec(),
         };
@@ -184,7 +186,7 @@ impl Volume {
         let content = node.and_then(|n| n.content).map(|(_, hash)| hash);
         if mode.write {
             // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
-            let _saving = live.save.lock().await;
+            let saving = live.save.lock().await;
             if live.state.lock().staged.is_none() {
                 // Looked up again: whoever held the lock before us may have committed newer bytes.
                 let node = self.store.catalog.node(live.ino, self.now()).await?;
@@ -193,12 +195,18 @@ impl Volume {
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
                 let guarded = live.state.lock().staged.as_ref().is_some_and(|s| s.grown.is_some());
                 if !guarded {
-                    self.preserve(live).await?;
+                    match self.preserve(live).await {
+                        Err(e) if e.kind == Kind::Corrupt => self.save_holding(live, Why::Overtaken, &saving).await?,
+                        done => done?,
+                    }
                 }
                 if mode.truncate {
                     self.ungrow(live).await?;
                     self.truncate_staged(live, 0)?;
                 }
+            }
+            if mode.truncate && caller.uid != 0 {
+                self.drop_set_id(live.ino).await?;
             }
             return Ok(self.admit(live, mode, content));
         }
@@ -323,7 +331,14 @@ impl Volume {
             }
             if matches!(st.io, Io::None) {
                 st.io = match &st.staged {
-                    Some(staged) if self.passthrough.load(Ordering::Relaxed) && staged.grown.is_none() => {
+                    // A backing file keeps the `O_APPEND` of its open whatever fcntl(2) says later: the daemon carries appends.
+                    // Writes to a set-ID file come to the daemon: without privilege they take the bits away.
+                    Some(staged)
+                        if self.passthrough.load(Ordering::Relaxed)
+                            && !mode.append
+                            && st.mode & SET_ID == 0
+                            && staged.grown.is_none() =>
+                    {
                         Io::Passthrough(Arc::new(Backing { file: staged.file.file.clone(), token: OnceLock::new() }))
                     }
                     _ => Io::Cached,
@@ -388,6 +403,7 @@ fn state_of(node: &Node) -> State {
         atime: node.atime,
         mtime_set: None,
         ctime: node.ctime,
+        meanwhile: None,
         labels: Labels::default(),
         name: Vec::new(),
     }

@@ -13,7 +13,7 @@ use outputfs::artifact::time::Timestamp;
 use outputfs::artifact::versions::Rules;
 use outputfs::artifact::{Kind, Result};
 use outputfs::catalog::sqlite::{Quota, SqliteCatalog, SqliteOptions};
-use outputfs::catalog::{Birth, Catalog, Commit, CommitError, Committed, NewNode, Origin, Payload};
+use outputfs::catalog::{Birth, Catalog, Commit, CommitError, Committed, FileStat, NewNode, Origin, Payload};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
@@ -176,6 +176,7 @@ impl World {
             content_type: String::from("text/plain"),
             labels: Labels::default(),
             mtime: Timestamp(now.0 - 1),
+            stat: FileStat::default(),
             now,
         }
     }
