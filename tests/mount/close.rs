@@ -4,6 +4,7 @@ use super::on_every_mount;
 use crate::support::{TestMount, sh, sha256_of};
 
 on_every_mount!(
+    every version:
     redirections,
     duplicated_descriptors,
     inherited_descriptors,

@@ -3,7 +3,7 @@
 use super::on_every_mount;
 use crate::support::{MountOptions, Store, TestMount, sh, try_sh};
 
-on_every_mount!(from_a_shell, from_one_descriptor, bad_commands);
+on_every_mount!(every version: from_a_shell, from_one_descriptor, bad_commands);
 
 fn from_a_shell(m: &TestMount) {
     sh(

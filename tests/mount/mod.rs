@@ -17,12 +17,17 @@ mod shared;
 mod stuck;
 mod tree;
 
-/// One test a configuration for each scenario, a `fn(&TestMount)` on a mounted session `s1`.
+/// One test a configuration for each scenario, a `fn(&TestMount)` on a mounted session `s1`. `every version:` before them:
+/// also where one program saves twice within the version window.
 macro_rules! on_every_mount {
-    ($($scenario:ident),+ $(,)?) => { $(
+    (every version: $($scenario:ident),+ $(,)?) => {
+        $crate::mount::on_every_mount!(@ &["--version-window", "off"]; $($scenario),+);
+    };
+    ($($scenario:ident),+ $(,)?) => { $crate::mount::on_every_mount!(@ &[]; $($scenario),+); };
+    (@ $args:expr; $($scenario:ident),+) => { $(
         mod $scenario {
             use crate::support::{MountOptions, Store, TestMount};
-            fn options() -> MountOptions { MountOptions::new().session("s1") }
+            fn options() -> MountOptions { MountOptions::new().session("s1").args($args) }
             #[test]
             fn local() { super::$scenario(&TestMount::with(Store::Local, options())); }
             #[test]
