@@ -193,6 +193,12 @@ impl Store {
                     progress.tell(&step);
                 }
                 Ok(Fate::Waits) => {}
+                Err(e) if e.kind == Kind::Corrupt && !owner.foreign => {
+                    // No later round can find them: waiting for it would keep every drain from its end. Reading says EIO and
+                    // `check` names it.
+                    tracing::error!(blob = %unsettled.hash, error = %e, "the bytes of a blob are lost");
+                    self.catalog.settled(unsettled.tenant, unsettled.hash).await?;
+                }
                 Err(e) => {
                     tracing::warn!(blob = %unsettled.hash, error = %e, "a blob could not be settled");
                     failed.get_or_insert(e);

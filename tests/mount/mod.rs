@@ -3,8 +3,10 @@
 mod close;
 mod control;
 mod crash;
+mod full;
 mod many;
 mod metadata;
+mod model;
 mod posix;
 mod programs;
 mod replay;

@@ -24,6 +24,7 @@ mod readers;
 mod recover;
 mod remove;
 mod rename;
+mod reserve;
 mod schema;
 mod seal;
 mod tree;
@@ -85,7 +86,12 @@ impl SqliteCatalog {
     /// `Unsupported` for a file of a newer outputfs or a file system without WAL, `Internal` for one that cannot be
     /// opened.
     pub fn open(path: &Path, _options: SqliteOptions) -> Result<Arc<Self>> {
-        let writer = Writer::start(schema::open_writer(path)?)?;
+        let reserve = reserve::Reserve::open(path);
+        if let Some(reserve) = &reserve {
+            // Before the first connection: it makes files of its own.
+            reserve.look();
+        }
+        let writer = Writer::start(schema::open_writer(path)?, reserve)?;
         Ok(Arc::new(Self {
             writer,
             readers: Arc::new(Readers::new(path.to_owned())),

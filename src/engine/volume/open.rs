@@ -18,7 +18,7 @@ use super::handles::Handle;
 use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
-use super::save::blocking;
+use super::save::{Why, blocking};
 use super::setattr::SET_ID;
 use super::tree::{Found, inherit};
 use super::{Caller, Volume, process};
@@ -184,14 +184,17 @@ impl Volume {
         let content = node.and_then(|n| n.content).map(|(_, hash)| hash);
         if mode.write {
             // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
-            let _saving = live.save.lock().await;
+            let saving = live.save.lock().await;
             if live.state.lock().staged.is_none() {
                 // Looked up again: whoever held the lock before us may have committed newer bytes.
                 let node = self.store.catalog.node(live.ino, self.now()).await?;
                 self.stage(live, node.as_ref(), mode.truncate, caller).await?;
             } else {
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
-                self.preserve(live).await?;
+                match self.preserve(live).await {
+                    Err(e) if e.kind == Kind::Corrupt => self.save_holding(live, Why::Overtaken, &saving).await?,
+                    done => done?,
+                }
                 if mode.truncate {
                     self.truncate_staged(live, 0)?;
                 }
@@ -294,8 +297,11 @@ impl Volume {
             }
             if matches!(st.io, Io::None) {
                 st.io = match &st.staged {
+                    // A backing file keeps the `O_APPEND` of its open whatever fcntl(2) says later: the daemon carries appends.
                     // Writes to a set-ID file come to the daemon: without privilege they take the bits away.
-                    Some(staged) if self.passthrough.load(Ordering::Relaxed) && st.mode & SET_ID == 0 => {
+                    Some(staged)
+                        if self.passthrough.load(Ordering::Relaxed) && !mode.append && st.mode & SET_ID == 0 =>
+                    {
                         Io::Passthrough(Arc::new(Backing { file: staged.file.file.clone(), token: OnceLock::new() }))
                     }
                     _ => Io::Cached,

@@ -32,14 +32,22 @@ pub enum Why {
     Birth,
     /// A mapping that outlived `close` is gone: hash whatever the stamp says.
     Linger,
+    /// The bytes of the version committed last were written over where they lay, by the handle that made it. What stands there
+    /// now takes its place.
+    Overtaken,
 }
 
 impl Why {
     fn handle(self) -> u64 {
         match self {
             Why::Flush(h) | Why::Fsync(h) | Why::Release(h) => h,
-            Why::Birth | Why::Linger => 0,
+            Why::Birth | Why::Linger | Why::Overtaken => 0,
         }
+    }
+
+    /// The handles stay open and may write on: the version must not live in the staging file that they write to.
+    fn goes_on(self) -> bool {
+        matches!(self, Why::Fsync(_) | Why::Birth | Why::Overtaken)
     }
 }
 
@@ -89,16 +97,24 @@ impl Volume {
             }
             live.state.lock().meanwhile = Some(SetAttr::default());
             let meta = self.commit_meta(live, &snapshot, why);
-            let source = self.source(live, &snapshot)?;
+            let source = self.source(live, &snapshot, why)?;
             let birth = meta.birth.clone();
             match self.store.ingest(source, meta).await {
                 Ok(done) => {
+                    let again = self.saved_by(live, why);
                     self.saved(live, &snapshot, birth.as_ref(), &done, why)?;
                     if let Err(e) = self.set_again(live).await {
                         // The bytes are safe, and close() speaks of them alone.
                         tracing::warn!(ino = %live.ino, error = %e, "attributes set during a save are lost");
                     }
-                    return Ok(());
+                    if !why.goes_on() && !again {
+                        return Ok(());
+                    }
+                    match self.preserve(live).await {
+                        // Written over already: what stands there now is saved in its place.
+                        Err(e) if e.kind == Kind::Corrupt && attempt < TRIES => {}
+                        done => return done,
+                    }
                 }
                 // Written to between the hash and the upload: what was promised was not sent. Look again.
                 Err(e) if e.kind == Kind::Corrupt && attempt < TRIES => {}
@@ -114,6 +130,13 @@ impl Volume {
             }
         }
         Ok(())
+    }
+
+    /// True when the very handle that closes has saved before: it is held by more than one descriptor.
+    fn saved_by(&self, live: &Live, why: Why) -> bool {
+        let st = live.state.lock();
+        let last = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
+        matches!((why, last), (Why::Flush(h), Some((_, Maker::Handle(by)))) if by == h)
     }
 
     /// The staging file and its stamp when it holds something that was not committed.
@@ -251,7 +274,9 @@ impl Volume {
         let previous = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
         let collapse = match previous {
             // A handle's own earlier version is replaced; what the last writer left is replaced by what its mapping added.
-            Some((id, maker)) if maker.is_replaced_by(why.handle()) || why == Why::Linger => Some(id),
+            Some((id, maker)) if maker.is_replaced_by(why.handle()) || matches!(why, Why::Linger | Why::Overtaken) => {
+                Some(id)
+            }
             _ => None,
         };
         CommitMeta {
@@ -273,11 +298,12 @@ impl Volume {
         }
     }
 
-    fn source(&self, live: &Live, snapshot: &Snapshot) -> Result<Source> {
+    fn source(&self, live: &Live, snapshot: &Snapshot, why: Why) -> Result<Source> {
         if let Some(bytes) = &snapshot.bytes
             && (snapshot.digest.size <= self.store.options.inline_max
                 || !self.store.stores_at_home()
-                // Another handle may overwrite the staging file with a version of its own: this one's bytes go to the store.
+                // Somebody may write on in the staging file: this version's bytes go to the store.
+                || why.goes_on()
                 || live.state.lock().writers > 1)
         {
             return Ok(Source::Bytes(bytes.clone(), snapshot.digest.clone()));

@@ -69,6 +69,7 @@ impl Volume {
                 loop {
                     tokio::time::sleep(FOLLOW_EVERY).await;
                     following.follow_writers().await;
+                    following.part_from_writers().await;
                 }
             }),
         ]
@@ -128,6 +129,29 @@ impl Volume {
                 }
                 // The close hashes it all: slower, not wrong.
                 Err(e) => tracing::debug!(ino = %live.ino, error = %e, "could not hash ahead"),
+            }
+        }
+    }
+
+    /// A handle that saved and was not released is held by more than one descriptor: what it writes next goes over the bytes of
+    /// the version that it made. They are put into the store while nothing is written.
+    async fn part_from_writers(self: &Arc<Self>) {
+        let live: Vec<_> = self.live.lock().values().cloned().collect();
+        for live in live {
+            let Ok(_saving) = live.save.try_lock() else { continue };
+            let at_rest = {
+                let st = live.state.lock();
+                let saved = st.staged.as_ref().and_then(|s| s.saved.as_ref().map(|saved| (saved, s.file.stamp())));
+                st.writers > 0
+                    && saved.is_some_and(|(saved, stamp)| {
+                        saved.provisional
+                            && stamp.is_ok_and(|stamp| stamp == saved.stamp)
+                            && saved.writes == live.writes()
+                    })
+            };
+            if at_rest && let Err(e) = self.preserve(&live).await {
+                // Tried again at the next look; until then the bytes are where they were.
+                tracing::debug!(ino = %live.ino, error = %e, "a version stays in its staging file");
             }
         }
     }
