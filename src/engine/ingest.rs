@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::artifact::content_type::{HEAD, guess};
+use crate::artifact::content_type::{HEAD, guess, guess_grown};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::{BlobPlace, Labels};
@@ -41,13 +41,16 @@ pub enum Source {
     /// `Corrupt` and nothing is committed (the writer was faster: hash again, or a copy). Bytes that become provisional are not read
     /// again: the caller compares the file's stamp before hashing and after `ingest`.
     File { staging: StagingFile, digest: Digest },
+    /// A blob of this tenant that is in the (remote) store, and what follows it; `digest` is of both. Where the store cannot put
+    /// them together `ingest` fails with `Unsupported`: the caller comes again with all of the bytes.
+    Grown { base: BlobHash, base_size: u64, base_type: String, tail: Bytes, digest: Digest },
 }
 
 impl Source {
     #[must_use]
     pub fn digest(&self) -> &Digest {
         match self {
-            Source::Bytes(_, digest) | Source::File { digest, .. } => digest,
+            Source::Bytes(_, digest) | Source::File { digest, .. } | Source::Grown { digest, .. } => digest,
         }
     }
 }
@@ -105,7 +108,10 @@ impl Store {
     /// The same; recovery wants the bytes in the store, since the staging directory is going away.
     pub(crate) async fn ingest_at(&self, source: Source, meta: CommitMeta, place: Where) -> Result<Ingested> {
         let digest = source.digest().clone();
-        let content_type = guess(&meta.name, &head(&source).await?);
+        let content_type = match &source {
+            Source::Grown { base_type, .. } => guess_grown(&meta.name, base_type),
+            _ => guess(&meta.name, &head(&source).await?),
+        };
         if !self.stores_at_home() {
             // What follows waits for the network: it goes on where the connections are, in the runtime, whichever thread asked.
             tokio::task::yield_now().await;
@@ -134,6 +140,7 @@ impl Store {
                 hash: digest.hash,
                 size: digest.size,
                 chunks: digest.chunks.clone(),
+                midstate: digest.midstate.clone().map(|m| m.0),
                 bytes,
                 content_type: content_type.clone(),
                 labels: meta.labels.clone(),
@@ -261,6 +268,13 @@ impl Store {
                     hash: digest.hash,
                     chunks: digest.chunks.clone(),
                 },
+                Source::Grown { base, base_size, tail, digest, .. } => Body::Grown {
+                    base: self.blob_key(*base),
+                    base_size: *base_size,
+                    tail: tail.clone(),
+                    hash: digest.hash,
+                    chunks: digest.chunks.clone(),
+                },
                 _ => Body::Bytes { bytes: self.in_memory(source).await?, hash: digest.hash },
             };
             hit("ingest::before_put")?;
@@ -298,6 +312,7 @@ impl Store {
     async fn in_memory(&self, source: &Source) -> Result<Bytes> {
         match source {
             Source::Bytes(bytes, _) => Ok(bytes.clone()),
+            Source::Grown { .. } => Err(Error::new(Kind::Unsupported, "only the end of these bytes is at hand")),
             Source::File { staging, digest } => {
                 let (staging, digest) = (staging.clone(), digest.clone());
                 blocking(move || {
@@ -346,6 +361,8 @@ impl Drop for Travelling<'_> {
 async fn head(source: &Source) -> Result<Vec<u8>> {
     match source {
         Source::Bytes(bytes, _) => Ok(bytes[..bytes.len().min(HEAD)].to_vec()),
+        // Its beginning is elsewhere.
+        Source::Grown { .. } => Ok(Vec::new()),
         Source::File { staging, digest } => {
             let (staging, size) = (staging.clone(), digest.size);
             blocking(move || {

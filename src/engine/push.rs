@@ -91,7 +91,7 @@ impl Store {
         let staged = self.stage(source, &display_bytes(&path), &progress).await?;
         let file = match &staged.source {
             Source::File { staging, .. } => Some(staging.path.clone()),
-            Source::Bytes(..) => None,
+            Source::Bytes(..) | Source::Grown { .. } => None,
         };
         let now = self.clock.now();
         let attributes = (mode.or(staged.mode).unwrap_or(0o644), mtime.or(staged.mtime).unwrap_or(now));

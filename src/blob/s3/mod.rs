@@ -8,6 +8,7 @@
 
 mod config;
 mod errors;
+mod grow;
 mod put;
 
 pub use config::S3Config;

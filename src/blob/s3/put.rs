@@ -70,7 +70,7 @@ impl PartSum {
 /// Tells the signer the payload's SHA-256, which we know already: hashing it again would double the cost of a put. None: the
 /// payload is not signed.
 #[derive(Debug)]
-struct KnownPayload(Option<BlobHash>);
+pub(super) struct KnownPayload(pub Option<BlobHash>);
 
 impl Intercept for KnownPayload {
     fn name(&self) -> &'static str {
@@ -108,6 +108,9 @@ pub(super) async fn put(store: &S3Store, key: &BlobKey, body: Body) -> Result<()
             })
             .await?;
             put_small(store, &what, key, bytes, hash).await
+        }
+        Body::Grown { base, base_size, tail, .. } => {
+            Box::pin(super::grow::put_grown(store, &what, key, &base, base_size, tail)).await
         }
         Body::File { file, path, size, hash, chunks } => {
             check_digest_count(size, &chunks)?;
@@ -199,10 +202,10 @@ fn part_size(size: u64) -> u64 {
 
 /// An upload in parts that is not complete: the server is told to forget it when this is dropped, be it by an
 /// error or by a caller who gave up.
-struct Unfinished {
-    store: S3Store,
-    object: String,
-    id: Option<String>,
+pub(super) struct Unfinished {
+    pub store: S3Store,
+    pub object: String,
+    pub id: Option<String>,
 }
 
 impl Drop for Unfinished {

@@ -9,6 +9,7 @@ use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Artifact, Chunks, Labels, NodeKind, Session};
 use crate::artifact::time::Timestamp;
+use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, Commit, CommitError, FileStat, Origin, Payload};
 
@@ -64,6 +65,7 @@ fn last_place(c: &Connection, x: &Commit, session: &Session) -> Result<(Ino, Nam
 pub fn restore(
     c: &Connection,
     origin: Origin,
+    rules: Rules,
     artifact: ArtifactId,
     id: ArtifactId,
     fresh: (Ino, u64),
@@ -98,6 +100,7 @@ pub fn restore(
         hash: old.hash,
         size: old.size,
         chunks: Chunks::default(),
+        midstate: None,
         bytes: Payload::Known,
         content_type: guessed,
         // The key named the operation that made it, not this one.
@@ -106,7 +109,7 @@ pub fn restore(
         stat: FileStat::default(),
         now,
     };
-    commit::restore(c, origin, &again)
+    commit::restore(c, origin, rules, &again)
 }
 
 /// The directory itself, or what stands at its path now, or itself again if nothing does.

@@ -155,10 +155,15 @@ impl Volume {
             }
             st.staged.take()
         };
-        let Some(mut staged) = staged else {
+        let Some(staged) = staged else {
             live.state.lock().lingering = false;
             return Ok(Parted::Done);
         };
+        let Some(mut staged) = self.keep_warm(live, staged) else {
+            live.state.lock().lingering = false;
+            return Ok(Parted::Done);
+        };
+        let sparse = staged.grown.as_ref().is_some_and(super::grow::Grown::is_sparse);
         let orphan = live.state.lock().orphan;
         if staged.mappable && !orphan {
             match staged.file.freeze()? {
@@ -202,7 +207,7 @@ impl Volume {
             return Ok(Parted::Done);
         }
         let cached = match &saved {
-            Some(s) if !self.store.blobs.is_local() && s.artifact.is_some() && !orphan => {
+            Some(s) if !self.store.blobs.is_local() && s.artifact.is_some() && !orphan && !sparse => {
                 self.keep_in_cache(s.hash, &path)
             }
             _ => false,
@@ -253,9 +258,29 @@ impl Volume {
         self.retire(live);
     }
 
+    /// Removes staging files whose bytes nothing needs any more: a later version replaced the one they held.
+    pub(super) fn put_away(&self, files: &[String]) {
+        // Somebody goes on writing into it.
+        for file in files.iter().filter(|f| !self.in_use(f)) {
+            self.parted.lock().remove(file);
+            let path = self.staging.join(file);
+            match crate::engine::settle::remove_staging(&path) {
+                Ok(()) => {
+                    if let Err(e) = self.journal.append(&Record::Done { file: file.clone() }) {
+                        tracing::warn!(error = %e, "the journal could not be written");
+                    }
+                }
+                Err(e) => tracing::warn!(error = %e, "a staging file that nothing needs is left behind"),
+            }
+        }
+    }
+
     /// Staging files that must not be moved: their inode is live here.
     pub fn in_use(&self, file: &str) -> bool {
         let Some(ino) = file.split('-').next().and_then(|n| n.parse().ok()).map(Ino) else { return false };
+        if self.is_warm(file, ino) {
+            return true;
+        }
         self.live_of(ino).is_some_and(|l| l.state.lock().staged.as_ref().is_some_and(|s| s.file.name == file))
     }
 }

@@ -16,6 +16,7 @@ use crate::staging::journal::Record;
 
 use super::Volume;
 use super::attr::sparse;
+use super::grow::Growth;
 use super::live::{Live, Maker, Saved};
 use super::setattr::SetAttr;
 
@@ -52,22 +53,24 @@ impl Why {
 }
 
 /// Up to this size the bytes are read once into memory, and what was hashed is what is sent, without doubt.
-const IN_MEMORY: u64 = 8 << 20;
+pub(super) const IN_MEMORY: u64 = 8 << 20;
 /// Up to this size reading and hashing take tens of microseconds: done where we are.
-const AT_ONCE: u64 = 128 << 10;
+pub(super) const AT_ONCE: u64 = 128 << 10;
 /// How often a snapshot that changed under the hash is taken again before it is copied.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 /// A stamp this young proves nothing on file systems with coarse timestamps: one jiffy at HZ=100.
 const COARSE: Duration = Duration::from_millis(10);
 
-struct Snapshot {
-    stamp: Stamp,
-    writes: u64,
-    digest: Digest,
-    bytes: Option<Bytes>,
-    hashing: Duration,
+pub(super) struct Snapshot {
+    pub stamp: Stamp,
+    pub writes: u64,
+    pub digest: Digest,
+    pub bytes: Option<Bytes>,
+    pub hashing: Duration,
     /// A private copy, taken because another writer was at work.
-    copy: Option<StagingFile>,
+    pub copy: Option<StagingFile>,
+    /// Only its end is new.
+    pub growth: Option<Growth>,
 }
 
 impl Volume {
@@ -91,7 +94,10 @@ impl Volume {
     ) -> Result<()> {
         for attempt in 1.. {
             let Some((file, stamp)) = self.unsaved(live, why)? else { break };
-            let snapshot = self.snapshot(live, file, stamp).await?;
+            let snapshot = match self.grown_snapshot(live, &file).await? {
+                Some(snapshot) => snapshot,
+                None => self.snapshot(live, file, stamp).await?,
+            };
             if self.already_saved(live, &snapshot) {
                 break;
             }
@@ -122,6 +128,9 @@ impl Volume {
                 Err(e) if e.kind == Kind::NotFound && birth.is_none() => {
                     self.orphan(live);
                     return Ok(());
+                }
+                Err(e) if e.kind == Kind::Unsupported && snapshot.growth.is_some() => {
+                    self.cannot_grow(live, &e).await?;
                 }
                 Err(e) => {
                     self.failed(live, &snapshot, &e);
@@ -188,6 +197,7 @@ impl Volume {
                         bytes: Some(bytes),
                         hashing: begun.elapsed(),
                         copy: None,
+                        growth: None,
                     });
                 }
                 stamp = after;
@@ -207,7 +217,8 @@ impl Volume {
             let after = file.stamp()?;
             match digest {
                 Ok(digest) if after == stamp && writes == live.writes() => {
-                    return Ok(Snapshot { stamp, writes, digest, bytes: None, hashing: begun.elapsed(), copy: None });
+                    let hashing = begun.elapsed();
+                    return Ok(Snapshot { stamp, writes, digest, bytes: None, hashing, copy: None, growth: None });
                 }
                 // It shrank or changed while we read: look again.
                 Ok(_) => {}
@@ -234,7 +245,8 @@ impl Volume {
             Ok((stamp, digest, copy))
         })
         .await?;
-        Ok(Snapshot { stamp, writes, digest, bytes: None, hashing: begun.elapsed(), copy: Some(copy) })
+        let hashing = begun.elapsed();
+        Ok(Snapshot { stamp, writes, digest, bytes: None, hashing, copy: Some(copy), growth: None })
     }
 
     /// Same bytes as committed last from here: remember the new stamp, commit nothing.
@@ -299,6 +311,15 @@ impl Volume {
     }
 
     fn source(&self, live: &Live, snapshot: &Snapshot, why: Why) -> Result<Source> {
+        if let Some(tail) = snapshot.growth.as_ref().and_then(|g| g.tail.as_ref()) {
+            return Ok(Source::Grown {
+                base: tail.after.0,
+                base_size: tail.after.1,
+                base_type: tail.content_type.clone(),
+                tail: tail.bytes.clone(),
+                digest: snapshot.digest.clone(),
+            });
+        }
         if let Some(bytes) = &snapshot.bytes
             && (snapshot.digest.size <= self.store.options.inline_max
                 || !self.store.stores_at_home()
@@ -345,6 +366,10 @@ impl Volume {
                 provisional,
                 doubtful,
             });
+            if let Some(growth) = &snapshot.growth {
+                let gone = done.committed.outcome == Outcome::Collapsed;
+                self.grew(staged, old.as_ref(), growth, snapshot.digest.hash, gone);
+            }
             (staged.file.name.clone(), old)
         };
         self.forget_cached(live.ino);
@@ -357,6 +382,7 @@ impl Volume {
         if old.is_some_and(|o| o.provisional && o.hash != snapshot.digest.hash) || snapshot.copy.is_some() {
             self.settle.notify_one();
         }
+        self.put_away(&done.committed.freed);
         if done.committed.outcome == Outcome::Idempotent && done.committed.ino != live.ino {
             tracing::info!(artifact = %done.committed.artifact.id, "an idempotency key made this file a link to an earlier one");
         }

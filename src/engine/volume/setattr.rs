@@ -145,6 +145,7 @@ impl Volume {
                 if fh.is_none() {
                     self.preserve(&live).await?;
                 }
+                self.ungrow(&live).await?;
                 self.truncate_staged(&live, size)?;
                 // Through a path on a file that lingers after its last close: no close will come to save it.
                 let unowned = fh.is_none() && live.state.lock().writers == 0;
@@ -159,6 +160,7 @@ impl Volume {
                 && let Some(live) = self.live_of(ino)
             {
                 let _saving = live.save.lock().await;
+                self.ungrow(&live).await?;
                 self.truncate_staged(&live, size)?;
             }
             if let Some(live) = self.live_of(ino) {

@@ -101,7 +101,7 @@ impl Volume {
             let Ok(_saving) = live.save.try_lock() else { continue };
             let work = {
                 let mut st = live.state.lock();
-                if st.writers == 0 || st.orphan {
+                if st.writers == 0 || st.orphan || st.staged.as_ref().is_some_and(|s| s.grown.is_some()) {
                     continue;
                 }
                 let Some(staged) = st.staged.as_mut() else { continue };
@@ -162,6 +162,7 @@ impl Volume {
     /// `TimedOut` after `deadline`, naming what is left and why.
     pub async fn drain(&self, deadline: Duration) -> Result<()> {
         let start = std::time::Instant::now();
+        self.cool();
         let quiet = self.quiesce(deadline).await;
         let left = deadline.saturating_sub(start.elapsed());
         let pending = self.store.settle_all(Scope::Own, left, &Progress::none()).await?;
@@ -259,6 +260,7 @@ impl Volume {
     pub(super) async fn seal(&self, session: SessionId) -> Result<crate::artifact::record::Manifest> {
         let deadline = self.store.options.upload_timeout;
         self.quiesce(deadline).await?;
+        self.cool();
         let session =
             self.store.catalog.session_by_id(session).await?.ok_or_else(|| Error::not_found("the session is gone"))?;
         self.store.seal(&session, deadline, &Progress::none()).await

@@ -54,6 +54,7 @@ async fn child() {
                     hash: hash(&content),
                     size: content.len() as u64,
                     chunks: Chunks::default(),
+                    midstate: None,
                     bytes: Payload::Inline(content.into()),
                     content_type: String::from("text/plain"),
                     labels: Labels::default(),
