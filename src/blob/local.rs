@@ -131,9 +131,18 @@ fn copy(from: &File, from_path: &Path, to: &File, to_path: &Path, size: u64) -> 
         let now = to.metadata().map_err(|e| Error::io(to_path, &e))?.len();
         return to.set_len(size.min(now)).map_err(|e| Error::io(to_path, &e));
     }
+    // Holes stay holes. (A source that is too short leaves zeros, which the check that follows refuses.)
+    to.set_len(size).map_err(|e| Error::io(to_path, &e))?;
     let (mut read, mut written) = (0, 0);
     while read < size {
-        let want = usize::try_from(size - read).unwrap_or(usize::MAX).min(1 << 30);
+        match rustix::fs::seek(from, rustix::fs::SeekFrom::Data(read)) {
+            Ok(data) if data < size => (read, written) = (data, data),
+            Ok(_) | Err(rustix::io::Errno::NXIO) => break,
+            // A file system that knows no holes.
+            Err(_) => {}
+        }
+        let hole = rustix::fs::seek(from, rustix::fs::SeekFrom::Hole(read)).unwrap_or(size).clamp(read + 1, size);
+        let want = usize::try_from(hole - read).unwrap_or(usize::MAX).min(1 << 30);
         match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), want) {
             Ok(0) => break,
             Ok(_) => {}

@@ -2,6 +2,13 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+/// A process that waits inside `execve` for a dead file system makes every look at it wait too (the kernel's
+/// `exec_update_lock`): a few threads look, and what they did not find by then is left out.
+const PATIENCE: Duration = Duration::from_secs(2);
+const LOOKERS: usize = 4;
 
 /// A process that uses the mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,16 +19,36 @@ pub struct User {
     pub what: String,
 }
 
-/// Processes with something on the file system mounted at `mountpoint`. Others' processes are seen by root alone.
+/// Processes with something on the file system mounted at `mountpoint`. Others' processes are seen by root alone. Takes
+/// [`PATIENCE`] at most.
 #[must_use]
 pub fn users(mountpoint: &Path) -> Vec<User> {
     // By path, not by device: a stat of the mount could wait for its daemon.
     let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     let me = std::process::id();
     let pids = processes.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != me && same_namespace(*pid))
-        .filter_map(|pid| Some(User { pid, name: name_of(pid), what: use_of(pid, mountpoint)? }))
-        .collect()
+    let pids = Arc::new(Mutex::new(pids.filter(|pid| *pid != me).collect::<Vec<_>>()));
+    let (found, answers) = mpsc::channel();
+    for _ in 0..LOOKERS {
+        let (pids, found, mountpoint) = (pids.clone(), found.clone(), mountpoint.to_owned());
+        std::thread::spawn(move || {
+            let next = || pids.lock().ok()?.pop();
+            while let Some(pid) = next() {
+                let user = same_namespace(pid).then(|| use_of(pid, &mountpoint)).flatten();
+                if let Some(what) = user
+                    && found.send(User { pid, name: name_of(pid), what }).is_err()
+                {
+                    break;
+                }
+            }
+        });
+    }
+    drop(found);
+    let end = Instant::now() + PATIENCE;
+    let mut users: Vec<User> =
+        std::iter::from_fn(|| answers.recv_timeout(end.saturating_duration_since(Instant::now())).ok()).collect();
+    users.sort_by_key(|u| u.pid);
+    users
 }
 
 fn name_of(pid: u32) -> String {

@@ -26,7 +26,7 @@ use crate::engine::volume::open::{How, OpenMode, Opened};
 use crate::engine::volume::setattr::SetAttr;
 use crate::engine::volume::{Caller, Volume};
 
-use super::convert::{KEEP, errno, file_attr, from_kernel, kind, kind_of_mode, time_or_now, ttl};
+use super::convert::{KEEP, errno, file_attr, from_kernel, kind, kind_of_mode, time_or_now, timestamp, ttl};
 use super::reply::{Late, Waiter};
 
 /// Largest single write the kernel sends: 1 MiB is where bigger gains nothing.
@@ -197,7 +197,7 @@ impl Filesystem for OutputFs {
         size: Option<u64>,
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
+        ctime: Option<SystemTime>,
         fh: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
@@ -214,6 +214,7 @@ impl Filesystem for OutputFs {
             size,
             atime: atime.map(|t| time_or_now(t, now)),
             mtime: mtime.map(|t| time_or_now(t, now)),
+            kept_ctime: ctime.map(timestamp),
             fh: fh.map(|fh| fh.0),
         };
         self.wait(req).run(Late::Finished, async move { v.setattr(ino, set, who).await }, self.attr(reply));

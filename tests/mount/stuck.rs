@@ -77,6 +77,24 @@ fn a_writer_killed_while_its_close_waits(options: MountOptions) {
     stuck.heals();
 }
 
+/// `execve` closes files under a lock that a look at the process waits for.
+#[test]
+fn a_program_that_replaces_itself_while_its_close_waits_goes_on() {
+    let stuck = Stuck::new(MountOptions::new());
+    let mut child = stuck.python(&format!("{WRITES}os.execv('/bin/echo', ['echo', 'replaced'])"));
+    stuck.wait_for_the_upload();
+    // Several looks at it.
+    let said = with_deadline(HEALED, {
+        let out = child.stdout.take().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        stuck.proxy.always(Fault::Pass);
+        move || BufReader::new(out).lines().next().and_then(Result::ok)
+    });
+    assert_eq!(said.flatten().as_deref(), Some("replaced"));
+    assert!(child.wait().unwrap().success());
+    stuck.heals();
+}
+
 #[test]
 fn a_writer_killed_while_its_close_waits_is_gone_at_once() {
     a_writer_killed_while_its_close_waits(MountOptions::new());

@@ -7,6 +7,7 @@ use crate::artifact::time::Timestamp;
 
 use super::Volume;
 use super::live::Live;
+use super::setattr::SetAttr;
 
 /// `stat(2)` of one inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,25 @@ impl Attr {
             mtime: node.mtime,
             ctime: node.ctime,
             keep: true,
+        }
+    }
+
+    /// Of a file that is gone and that the kernel still talks of.
+    pub(super) fn of_ghost(ino: Ino, set: &SetAttr, now: Timestamp) -> Self {
+        Self {
+            ino,
+            kind: NodeKind::File,
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            nlink: 0,
+            size: 0,
+            blocks: 0,
+            atime: now,
+            mtime: set.mtime.unwrap_or(now),
+            ctime: now,
+            keep: false,
         }
     }
 }

@@ -74,6 +74,11 @@ pub fn is_dying(tid: u32) -> bool {
     if (mask("SigPnd:") | mask("ShdPnd:")) & ENDING & !deaf != 0 {
         return true;
     }
+    // Who has memory is not ending. Nor may `stat` be asked of him: the kernel answers it under a lock that a process holds
+    // while `execve` closes its files, which is when it waits for us.
+    if status.lines().any(|l| l.starts_with("VmSize:")) {
+        return false;
+    }
     let Ok(stat) = fs::read_to_string(format!("/proc/{tid}/stat")) else { return false };
     let Some((_, fields)) = stat.rsplit_once(')') else { return false };
     // Counted from the third field on, as proc(5) numbers them: 9 is flags, 52 the exit code in the form of waitpid(2).

@@ -124,6 +124,11 @@ impl Volume {
                 }
                 // Written to between the hash and the upload: what was promised was not sent. Look again.
                 Err(e) if e.kind == Kind::Corrupt && attempt < TRIES => {}
+                // Its last name went while this was on its way: nothing of it is kept, and nobody is to be told.
+                Err(e) if e.kind == Kind::NotFound && birth.is_none() => {
+                    self.orphan(live);
+                    return Ok(());
+                }
                 Err(e) if e.kind == Kind::Unsupported && snapshot.growth.is_some() => {
                     self.cannot_grow(live, &e).await?;
                 }

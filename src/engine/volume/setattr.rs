@@ -26,6 +26,8 @@ pub struct SetAttr {
     pub size: Option<u64>,
     pub atime: Option<Timestamp>,
     pub mtime: Option<Timestamp>,
+    /// With the writeback cache the kernel keeps a file's times and hands them on when it likes: no program asked.
+    pub kept_ctime: Option<Timestamp>,
     pub fh: Option<u64>,
 }
 
@@ -71,7 +73,12 @@ impl Volume {
             self.truncate(ino, size, set.fh, caller).await?;
         }
         if !set.is_empty() {
-            self.change(ino, set).await?;
+            let changed = self.change(ino, set).await;
+            if set.kept_ctime.is_some() && changed.as_ref().is_err_and(|e| e.kind == Kind::NotFound) {
+                // Deleted and closed meanwhile: an error would come out of somebody's next `syncfs`.
+                return Ok(Attr::of_ghost(ino, &set, self.now()));
+            }
+            changed?;
         }
         self.getattr(ino).await
     }
@@ -99,7 +106,7 @@ impl Volume {
     }
 
     async fn change(&self, ino: Ino, set: SetAttr) -> Result<()> {
-        let now = self.now();
+        let now = set.kept_ctime.unwrap_or_else(|| self.now());
         let live = self.live_of(ino);
         if let Some(live) = &live {
             let only_here = {
