@@ -95,7 +95,8 @@ struct Run {
     environment: (u64, u64),
 }
 
-/// From `/proc/TID/stat`, which the kernel makes without waiting for anything.
+/// From `/proc/TID/stat`. Its caller is inside a call on this mount, so no thread of its process can be replacing the program,
+/// which is the one thing that the kernel would wait for.
 fn run_of(tid: u32) -> Option<Run> {
     let stat = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
