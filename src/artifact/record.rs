@@ -66,6 +66,8 @@ pub struct Node {
     pub content: Option<(ArtifactId, BlobHash)>,
     /// The session is sealed: shown modes lose their `w`.
     pub sealed: bool,
+    /// When a file ceases: its newest artifact's expiry.
+    pub expires: Option<Timestamp>,
 }
 
 /// One entry of a directory. Cookies grow with creation and are never used twice: a listing resumes after one.
@@ -132,6 +134,8 @@ pub struct Artifact {
     pub deleted: Option<Timestamp>,
     /// It was found in staging after a crash, its file still open.
     pub recovered: bool,
+    /// Who deleted it, as far as that is known: an agent, or a program and its user.
+    pub deleted_by: Option<String>,
 }
 
 impl Artifact {

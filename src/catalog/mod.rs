@@ -19,6 +19,7 @@
 //! [`Kind::Sealed`]: crate::artifact::Kind::Sealed
 
 pub mod sqlite;
+pub mod upkeep;
 
 use std::time::Duration;
 
@@ -238,7 +239,7 @@ pub struct RecordCheck {
 }
 
 #[async_trait]
-pub trait Catalog: Send + Sync + 'static {
+pub trait Catalog: upkeep::Upkeep + Send + Sync + 'static {
     // ---- reading: one row ----------------------------------------------------------------------------
     /// The tenant of that name, created at the first asking.
     async fn tenant(&self, name: &TenantName, now: Timestamp) -> Result<Tenant>;

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::artifact::time::Ttl;
 use crate::artifact::{Error, Result};
 use crate::cli::args::{DurabilityArg, Global, LinkModeArg, LogFormat};
 use crate::cli::value::{self, Http};
+use crate::engine::gc::Keeping;
 use crate::engine::open::StoreConfig;
 use crate::engine::store::{Durability, Options};
 
@@ -16,7 +18,7 @@ use crate::engine::store::{Durability, Options};
 pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7780);
 
 /// `config.toml`: what may stand in it, each as on the command line.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 19] = [
     "state_dir",
     "store",
     "s3_endpoint",
@@ -26,6 +28,10 @@ pub const KEYS: [&str; 15] = [
     "cache_size",
     "upload_timeout",
     "durability",
+    "trash_grace",
+    "gc_grace",
+    "gc_interval",
+    "version_age",
     "public_url",
     "http",
     "link_mode",
@@ -83,6 +89,18 @@ impl Settings {
                 Some(DurabilityArg::Store) | None => Durability::Store,
             },
             upload_timeout: global.upload_timeout.unwrap_or(defaults.upload_timeout),
+            keeping: Keeping {
+                trash: global.trash_grace.unwrap_or(defaults.keeping.trash),
+                blobs: global.gc_grace.unwrap_or(defaults.keeping.blobs),
+                versions: match global.version_age {
+                    Some(ttl) => span(ttl)?,
+                    None => defaults.keeping.versions,
+                },
+                interval: match global.gc_interval {
+                    Some(ttl) => span(ttl)?,
+                    None => defaults.keeping.interval,
+                },
+            },
             public_url: public_url.clone().unwrap_or(match file.http {
                 Some(Http::On(addr)) => url_of(addr),
                 Some(Http::Off) | None => defaults.public_url.clone(),
@@ -123,6 +141,15 @@ pub fn url_of(addr: SocketAddr) -> String {
         other => other,
     };
     format!("http://{reachable}")
+}
+
+/// A length of time; `never`: none.
+fn span(ttl: Ttl) -> Result<Option<Duration>> {
+    match ttl {
+        Ttl::Seconds(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        Ttl::Never => Ok(None),
+        Ttl::At(_) => Err(Error::invalid("a length of time is wanted here, not a moment: write 10m, 7d or never")),
+    }
 }
 
 fn public_url(text: &str) -> Result<String> {
@@ -208,6 +235,10 @@ fn set(key: &str, value: &toml::Value, global: &mut Global, file: &mut FileSetti
         "cache_size" => fill(&mut global.cache_size, value::size(&text_or_number(value)?)?),
         "upload_timeout" => fill(&mut global.upload_timeout, duration_of(value)?),
         "durability" => fill(&mut global.durability, choice(&text_of(value)?)?),
+        "trash_grace" => fill(&mut global.trash_grace, duration_of(value)?),
+        "gc_grace" => fill(&mut global.gc_grace, duration_of(value)?),
+        "gc_interval" => fill(&mut global.gc_interval, text_of(value)?.parse()?),
+        "version_age" => fill(&mut global.version_age, text_of(value)?.parse()?),
         "public_url" => fill(&mut global.public_url, text_of(value)?),
         "log_format" => fill(&mut global.log_format, choice(&text_of(value)?)?),
         "http" => file.http = Some(text_of(value)?.parse()?),

@@ -156,7 +156,7 @@ impl Store {
                     }
                     return Ok(Ingested { committed, dedup, holds_staging });
                 }
-                Err(CommitError::BlobGone) => {}
+                Err(CommitError::BlobGone) => self.deletion_over(digest.hash).await?,
                 Err(CommitError::Failed(e)) => return Err(e),
             }
         }

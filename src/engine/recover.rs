@@ -299,7 +299,10 @@ impl Store {
                     return Ok(());
                 }
                 // The blob went between our question and the transaction.
-                Err(e) if e.kind == Kind::NotFound && may_be_known => may_be_known = false,
+                Err(e) if e.kind == Kind::NotFound && may_be_known => {
+                    self.deletion_over(whole.hash).await?;
+                    may_be_known = false;
+                }
                 Err(e) => return Err(e),
             }
         }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "failpoints")]
 mod crash;
+mod gc;
 mod ingest;
 mod links;
 mod recover;

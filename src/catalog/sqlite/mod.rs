@@ -14,6 +14,7 @@ mod blobs;
 mod changes;
 mod check;
 mod codec;
+mod collect;
 mod commit;
 mod find;
 mod labels;
@@ -26,7 +27,9 @@ mod remove;
 mod rename;
 mod schema;
 mod seal;
+mod sweep;
 mod tree;
+mod upkeep;
 mod writer;
 
 use std::path::Path;
