@@ -68,6 +68,8 @@ pub struct Node {
     pub sealed: bool,
     /// When a file ceases: its newest artifact's expiry.
     pub expires: Option<Timestamp>,
+    /// 512-byte blocks that hold data, of a sparse file fewer than its size wants. None: every one.
+    pub blocks: Option<u64>,
 }
 
 /// One entry of a directory. Cookies grow with creation and are never used twice: a listing resumes after one.

@@ -11,6 +11,7 @@ use ulid::Ulid;
 use crate::artifact::ids::{ArtifactId, BlobHash};
 use crate::artifact::name::TenantName;
 use crate::artifact::record::Tenant;
+use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::cache::BlobCache;
 use crate::blob::{BlobKey, BlobStore};
@@ -42,6 +43,8 @@ pub struct Options {
     pub inline_max: u64,
     /// How long deleted files, unneeded bytes and earlier versions stay.
     pub keeping: Keeping,
+    /// Which earlier versions a commit replaces and how many a path keeps.
+    pub versions: Rules,
     /// Base of links, without a trailing slash.
     pub public_url: String,
 }
@@ -53,6 +56,7 @@ impl Default for Options {
             upload_timeout: Duration::from_mins(1),
             inline_max: 16 << 10,
             keeping: Keeping::default(),
+            versions: Rules { window: Duration::from_secs(2), keep: Some(10) },
             public_url: String::from("http://127.0.0.1:7780"),
         }
     }
