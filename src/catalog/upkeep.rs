@@ -10,6 +10,7 @@ use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
 use crate::artifact::life::Bounds;
 use crate::artifact::name::Name;
+use crate::artifact::record::Artifact;
 use crate::artifact::time::Timestamp;
 
 /// Artifacts that a sweep ended, and the logical bytes of them all.
@@ -84,6 +85,18 @@ pub trait Upkeep: Send + Sync + 'static {
         by: Option<String>,
         now: Timestamp,
     ) -> Result<Removed>;
+
+    /// As [`super::Catalog::restore`] of a deleted artifact, but to the name `to` in its session: a file that stands there gets
+    /// a new version.
+    async fn restore_to(
+        &self,
+        origin: Origin,
+        artifact: ArtifactId,
+        to: (Ino, &Name),
+        id: ArtifactId,
+        fresh: (Ino, u64),
+        now: Timestamp,
+    ) -> Result<Artifact>;
 
     /// Names whose files' expiry lies after `after` and up to `until`, by expiry; at most `limit`.
     async fn expired_names(

@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteCatalog, collect, sweep, write_something};
+use super::{SqliteCatalog, collect, recover, sweep, write_something};
 use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
 use crate::artifact::life::Bounds;
 use crate::artifact::name::Name;
+use crate::artifact::record::Artifact;
 use crate::artifact::time::Timestamp;
 use crate::catalog::upkeep::{Doomed, ExpiredName, Garbage, Swept, Unneeded, Upkeep};
 use crate::catalog::{Origin, Removed};
@@ -23,6 +24,24 @@ impl Upkeep for SqliteCatalog {
     ) -> Result<Removed> {
         let name = name.clone();
         self.change(move |c| sweep::unlink_by(c, origin, parent, &name, by.as_deref(), now)).await
+    }
+
+    async fn restore_to(
+        &self,
+        origin: Origin,
+        artifact: ArtifactId,
+        to: (Ino, &Name),
+        id: ArtifactId,
+        fresh: (Ino, u64),
+        now: Timestamp,
+    ) -> Result<Artifact> {
+        let (parent, name) = (to.0, to.1.clone());
+        let rules = self.versions;
+        self.durable(move |c| {
+            recover::move_in_trash(c, artifact, (parent, &name), now)?;
+            recover::restore(c, origin, rules, artifact, id, fresh, now)
+        })
+        .await
     }
 
     async fn expired_names(
