@@ -11,6 +11,7 @@
 //! Each arrow is one transaction of the catalog. What makes it safe:
 //! - *condemn* and *take* look, in the transaction itself, whether any artifact needs the blob;
 //! - a commit that meets a condemned blob rescues it in the very transaction that makes its artifact ([`meet`]);
+//! - a commit that meets no row, but whose upload began before the blob was last deleted, uploads again, for the same reason;
 //! - a commit that meets a blob being deleted is refused, whatever it brings, waits until the row is gone, and uploads again: an
 //!   upload that went before could be the very object that the deletion removes.
 
@@ -58,10 +59,12 @@ pub enum Meeting {
     Gone,
 }
 
-/// What a commit that brings `offer` does with a blob that is in `state`; `None`: it has no row.
+/// What a commit that brings `offer` does with a blob that is in `state` (`None`: it has no row). `outdated`: the blob left the
+/// store after the commit began to put it there.
 #[must_use]
-pub fn meet(state: Option<BlobState>, offer: Offer) -> Meeting {
+pub fn meet(state: Option<BlobState>, offer: Offer, outdated: bool) -> Meeting {
     match (offer, state) {
+        (_, None) if outdated => Meeting::Gone,
         (_, Some(BlobState::Deleting)) | (Offer::Known, None | Some(BlobState::Provisional)) => Meeting::Gone,
         (_, Some(BlobState::Condemned)) => Meeting::Rescue,
         (_, None) => Meeting::Add,

@@ -130,6 +130,8 @@ pub struct Commit {
     /// Where hashing goes on when bytes are appended to these: see [`Catalog::midstate`].
     pub midstate: Option<Vec<u8>>,
     pub bytes: Payload,
+    /// [`upkeep::Upkeep::deletions`] before the bytes were first put anywhere: what was deleted since is put again.
+    pub begun: u64,
     /// Guessed; `labels.content_type` wins.
     pub content_type: String,
     pub labels: Labels,

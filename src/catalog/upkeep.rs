@@ -136,7 +136,9 @@ pub trait Upkeep: Send + Sync + 'static {
     /// When the deletion of the blob began; none: it is not being deleted.
     async fn deleting_since(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Timestamp>>;
     /// The bytes of these are no longer in the store: their rows go, if they are being deleted.
-    async fn forget_deleted(&self, tenant: TenantId, hashes: Vec<BlobHash>) -> Result<()>;
+    async fn forget_deleted(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<()>;
+    /// How many blobs have left the store so far, of all tenants: a number that only grows.
+    async fn deletions(&self) -> Result<u64>;
     /// Begins the deletion of an object that has no record. `false`: it has one. Durable.
     async fn claim_orphan(&self, tenant: TenantId, blob: Doomed, now: Timestamp) -> Result<bool>;
     /// Those of `hashes` that have no record.

@@ -110,7 +110,7 @@ async fn a_commit_that_meets_a_deletion_waits_for_it_and_uploads_again() {
     .await;
     assert!(waiting.is_err(), "committed while its blob was being deleted");
     store.blobs.delete(&store.blob_key(first.hash)).await.unwrap();
-    store.catalog.forget_deleted(store.tenant.id, vec![first.hash]).await.unwrap();
+    store.catalog.forget_deleted(store.tenant.id, vec![first.hash], now).await.unwrap();
     let again = writer.await.unwrap().unwrap();
     drop(lock);
     assert!(!again.dedup);

@@ -3,6 +3,8 @@
 #[cfg(feature = "failpoints")]
 mod crash;
 mod gc;
+#[cfg(feature = "failpoints")]
+mod gc_crash;
 mod ingest;
 mod links;
 mod recover;

@@ -67,10 +67,11 @@ proptest! {
 #[test]
 fn nobody_uses_what_is_being_deleted_and_everybody_rescues_what_is_condemned() {
     for offer in [Offer::Known, Offer::Inline, Offer::Stored, Offer::Provisional] {
-        assert_eq!(meet(Some(BlobState::Deleting), offer), Meeting::Gone);
-        assert_eq!(meet(Some(BlobState::Condemned), offer), Meeting::Rescue);
-        assert_eq!(meet(Some(BlobState::Stored), offer), Meeting::Keep);
-        assert_eq!(meet(None, offer), if offer == Offer::Known { Meeting::Gone } else { Meeting::Add });
+        assert_eq!(meet(Some(BlobState::Deleting), offer, false), Meeting::Gone);
+        assert_eq!(meet(Some(BlobState::Condemned), offer, true), Meeting::Rescue);
+        assert_eq!(meet(Some(BlobState::Stored), offer, true), Meeting::Keep);
+        assert_eq!(meet(None, offer, true), Meeting::Gone);
+        assert_eq!(meet(None, offer, false), if offer == Offer::Known { Meeting::Gone } else { Meeting::Add });
     }
 }
 
@@ -87,7 +88,11 @@ struct World {
     artifacts: BTreeMap<u8, Life>,
     sealed: bool,
     writers: [Writer; 2],
+    /// The blob left the store after the writer began.
+    outdated: [bool; 2],
     collector: Collector,
+    /// Left to it.
+    sweeps: u8,
     /// What is still to come, once each.
     seal: bool,
     delete: bool,
@@ -125,7 +130,7 @@ enum Collector {
 /// What the rules under test are.
 #[derive(Clone, Copy)]
 struct Rules {
-    meet: fn(Option<BlobState>, Offer) -> Meeting,
+    meet: fn(Option<BlobState>, Offer, bool) -> Meeting,
     /// The deletion looks once more before it begins.
     recheck: bool,
 }
@@ -139,7 +144,9 @@ impl World {
             artifacts: BTreeMap::from([(9, Life::Live)]),
             sealed: false,
             writers: [Writer::Ask; 2],
+            outdated: [false; 2],
             collector: Collector::Condemn,
+            sweeps: 3,
             seal: true,
             delete: true,
             restore: true,
@@ -152,7 +159,7 @@ impl World {
         if self.sealed {
             return Writer::Refused;
         }
-        match (rules.meet)(self.row, offer) {
+        match (rules.meet)(self.row, offer, self.outdated[n]) {
             Meeting::Gone => return Writer::Wait,
             Meeting::Keep => {}
             Meeting::Add | Meeting::Better | Meeting::Rescue | Meeting::AnotherPlace => {
@@ -164,6 +171,9 @@ impl World {
     }
 
     fn writer(&mut self, n: usize, rules: Rules) -> bool {
+        if matches!(self.writers[n], Writer::Ask | Writer::Wait) {
+            self.outdated[n] = false;
+        }
         self.writers[n] = match self.writers[n] {
             // As `holds_blob` answers: any row but a pending one looks stored.
             Writer::Ask if self.row.is_some() => Writer::Known,
@@ -180,6 +190,11 @@ impl World {
         true
     }
 
+    fn another_sweep(&mut self) -> Collector {
+        self.sweeps -= 1;
+        if self.sweeps == 0 { Collector::Done } else { Collector::Condemn }
+    }
+
     fn collect(&mut self, rules: Rules) -> bool {
         self.collector = match self.collector {
             Collector::Condemn if self.artifacts.is_empty() && self.row == Some(BlobState::Stored) => {
@@ -192,8 +207,13 @@ impl World {
                 self.row = Some(BlobState::Deleting);
                 Collector::Delete
             }
+            // An object without a record: claimed, then as any other.
+            Collector::Condemn if self.row.is_none() && self.object => {
+                self.row = Some(BlobState::Deleting);
+                Collector::Delete
+            }
             // Rescued: this sweep is over.
-            Collector::Take => Collector::Done,
+            Collector::Take => self.another_sweep(),
             Collector::Delete => {
                 self.object = false;
                 Collector::Forget
@@ -201,8 +221,9 @@ impl World {
             Collector::Forget => {
                 if self.row == Some(BlobState::Deleting) {
                     self.row = None;
+                    self.outdated = [true; 2];
                 }
-                Collector::Done
+                self.another_sweep()
             }
             Collector::Condemn | Collector::Done => return false,
         };
@@ -277,8 +298,8 @@ fn no_interleaving_leaves_an_artifact_without_its_bytes() {
 /// The proof that the model can fail: each rule that is left out is found.
 #[test]
 fn without_the_rescue_an_interleaving_loses_bytes() {
-    fn no_rescue(state: Option<BlobState>, offer: Offer) -> Meeting {
-        match meet(state, offer) {
+    fn no_rescue(state: Option<BlobState>, offer: Offer, outdated: bool) -> Meeting {
+        match meet(state, offer, outdated) {
             Meeting::Rescue => Meeting::Keep,
             other => other,
         }
@@ -289,12 +310,21 @@ fn without_the_rescue_an_interleaving_loses_bytes() {
 
 #[test]
 fn without_the_second_upload_an_interleaving_loses_bytes() {
-    fn uploaded_is_enough(state: Option<BlobState>, offer: Offer) -> Meeting {
+    fn uploaded_is_enough(state: Option<BlobState>, offer: Offer, outdated: bool) -> Meeting {
         match (state, offer) {
             (Some(BlobState::Deleting), Offer::Stored) => Meeting::Better,
-            _ => meet(state, offer),
+            _ => meet(state, offer, outdated),
         }
     }
     let (_, broken) = explore(Rules { meet: uploaded_is_enough, recheck: true });
     assert!(broken.is_some(), "the model does not see a deletion that comes after an upload");
+}
+
+#[test]
+fn without_the_memory_of_deletions_an_interleaving_loses_bytes() {
+    fn forgetful(state: Option<BlobState>, offer: Offer, _: bool) -> Meeting {
+        meet(state, offer, false)
+    }
+    let (_, broken) = explore(Rules { meet: forgetful, recheck: true });
+    assert!(broken.is_some(), "the model does not see an upload that is older than the deletion");
 }

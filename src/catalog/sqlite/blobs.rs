@@ -25,7 +25,8 @@ pub fn put(c: &Connection, origin: Origin, x: &Commit) -> Result<(), CommitError
         Payload::Stored => Offer::Stored,
         Payload::Provisional { .. } => Offer::Provisional,
     };
-    match (meet(found.map(codec::blob_state), offer), &x.bytes) {
+    let outdated = found.is_none() && collect::deleted_since(c, x.tenant, x.hash, x.begun)?;
+    match (meet(found.map(codec::blob_state), offer, outdated), &x.bytes) {
         (Meeting::Gone, _) => return Err(CommitError::BlobGone),
         (Meeting::Keep, _) => {}
         (Meeting::Rescue, _) => collect::rescue(c, x.tenant, x.hash)?,

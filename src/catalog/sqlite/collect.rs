@@ -104,12 +104,37 @@ pub fn deleting_since(c: &Connection, tenant: TenantId, hash: BlobHash) -> Resul
         .optional()?)
 }
 
-pub fn forget(c: &Connection, tenant: TenantId, hashes: &[BlobHash]) -> Result<()> {
+/// For how long a deletion is remembered, in nanoseconds: longer than any commit takes from its upload on.
+const REMEMBERED: i64 = 24 * 3600 * 1_000_000_000;
+
+pub fn forget(c: &Connection, tenant: TenantId, hashes: &[BlobHash], now: Timestamp) -> Result<()> {
     for hash in hashes {
-        c.prepare_cached("DELETE FROM blobs WHERE tenant = ? AND hash = ? AND state = ?")?
+        let gone = c
+            .prepare_cached("DELETE FROM blobs WHERE tenant = ? AND hash = ? AND state = ?")?
             .execute(params![tenant.0, hash.0, DELETING])?;
+        if gone > 0 {
+            c.prepare_cached("INSERT INTO deleted(tenant, hash, at) VALUES (?, ?, ?)")?
+                .execute(params![tenant.0, hash.0, now.0])?;
+        }
     }
+    // Oldest first and a page at a time: each call brings about as many as it takes.
+    c.prepare_cached("DELETE FROM deleted WHERE n IN (SELECT n FROM deleted ORDER BY n LIMIT 1000) AND at < ?")?
+        .execute([now.0.saturating_sub(REMEMBERED)])?;
     Ok(())
+}
+
+pub fn deletions(c: &Connection) -> Result<u64> {
+    let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'deleted'";
+    Ok(c.prepare_cached(sql)?.query_row([], |r| codec::uint(r, 0)).optional()?.unwrap_or(0))
+}
+
+/// Whether the blob has left the store after the deletion numbered `begun`.
+pub fn deleted_since(c: &Connection, tenant: TenantId, hash: BlobHash, begun: u64) -> Result<bool> {
+    Ok(c.prepare_cached("SELECT 1 FROM deleted WHERE tenant = ? AND hash = ? AND n > ? LIMIT 1")?.exists(params![
+        tenant.0,
+        hash.0,
+        int(begun)
+    ])?)
 }
 
 pub fn claim(c: &Connection, tenant: TenantId, blob: Doomed, now: Timestamp) -> Result<bool> {

@@ -102,6 +102,7 @@ pub fn restore(
         chunks: Chunks::default(),
         midstate: None,
         bytes: Payload::Known,
+        begun: 0,
         content_type: guessed,
         // The key named the operation that made it, not this one.
         labels: Labels { idempotency_key: None, ..old.labels },

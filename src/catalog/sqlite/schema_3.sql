@@ -15,3 +15,9 @@ CREATE TABLE suspects(tenant INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY(t
 CREATE TRIGGER artifact_gone AFTER DELETE ON artifacts BEGIN
   INSERT OR IGNORE INTO suspects(tenant, hash) VALUES (old.tenant, old.hash);
 END;
+
+-- Blobs that left the store, numbered: a commit whose bytes were put there before that must put them again. A day's worth.
+CREATE TABLE deleted(
+  n INTEGER PRIMARY KEY AUTOINCREMENT, tenant INTEGER NOT NULL, hash BLOB NOT NULL, at INTEGER NOT NULL
+);
+CREATE INDEX deleted_hash ON deleted(tenant, hash);

@@ -101,8 +101,12 @@ impl Upkeep for SqliteCatalog {
         self.readers.read(|c| collect::deleting_since(c, tenant, hash))
     }
 
-    async fn forget_deleted(&self, tenant: TenantId, hashes: Vec<BlobHash>) -> Result<()> {
-        self.change(move |c| collect::forget(c, tenant, &hashes)).await
+    async fn forget_deleted(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<()> {
+        self.change(move |c| collect::forget(c, tenant, &hashes, now)).await
+    }
+
+    async fn deletions(&self) -> Result<u64> {
+        self.readers.read(collect::deletions)
     }
 
     async fn claim_orphan(&self, tenant: TenantId, blob: Doomed, now: Timestamp) -> Result<bool> {

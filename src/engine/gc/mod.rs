@@ -275,7 +275,7 @@ impl Store {
                 Err(e) => failed = Some(e),
             }
         }
-        self.catalog.forget_deleted(self.tenant.id, gone).await?;
+        self.catalog.forget_deleted(self.tenant.id, gone, self.clock.now()).await?;
         hit("gc::after_forget")?;
         failed.map_or(Ok(()), Err)
     }

@@ -83,7 +83,7 @@ impl Store {
                 }
                 hit("gc::after_claim")?;
                 self.blobs.delete(&listed.key).await?;
-                self.catalog.forget_deleted(self.tenant.id, vec![hash]).await?;
+                self.catalog.forget_deleted(self.tenant.id, vec![hash], self.clock.now()).await?;
             }
             report.orphans += 1;
             report.orphan_bytes += listed.size;

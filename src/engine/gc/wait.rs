@@ -30,7 +30,7 @@ impl Store {
                 // Its deleter lives no more: had it finished meanwhile, the row would be gone.
                 if self.catalog.deleting_since(self.tenant.id, hash).await?.is_some() {
                     self.blobs.delete(&self.blob_key(hash)).await?;
-                    self.catalog.forget_deleted(self.tenant.id, vec![hash]).await?;
+                    self.catalog.forget_deleted(self.tenant.id, vec![hash], self.clock.now()).await?;
                 }
                 return Ok(());
             }
