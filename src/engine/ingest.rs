@@ -173,7 +173,7 @@ impl Store {
                     }
                     return Ok(Ingested { committed, dedup, holds_staging });
                 }
-                Err(CommitError::BlobGone) => self.deletion_over(digest.hash).await?,
+                Err(CommitError::BlobGone) => Box::pin(self.deletion_over(digest.hash)).await?,
                 Err(CommitError::Failed(e)) => return Err(e),
             }
         }

@@ -340,7 +340,7 @@ impl Store {
                 }
                 // The blob went between our question and the transaction.
                 Err(e) if e.kind == Kind::NotFound && may_be_known => {
-                    self.deletion_over(whole.hash).await?;
+                    Box::pin(self.deletion_over(whole.hash)).await?;
                     may_be_known = false;
                 }
                 Err(e) => return Err(e),

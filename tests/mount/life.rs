@@ -69,7 +69,7 @@ fn expires_in_that_second(m: &TestMount) {
         }
         // The end may come between two of the looks.
         if now() < end {
-            assert_eq!(seen, (true, true, true, true), "gone {:?} early", end - before);
+            assert_eq!(seen, (true, true, true, true), "gone before {end:?}, at {before:?}");
         }
         last_seen = before;
     }

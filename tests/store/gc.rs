@@ -104,7 +104,7 @@ async fn a_commit_that_meets_a_deletion_waits_for_it_and_uploads_again() {
     };
     let waiting = tokio::time::timeout(Duration::from_millis(300), async {
         while !writer.is_finished() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -150,7 +150,7 @@ async fn expired_is_gone_at_that_second_and_swept_later_links_too() {
     assert_eq!(link.link.expires, a.expires, "a link does not outlive its artifact");
     let sooner = store.set_ttl("run/dir/a", "90m".parse().unwrap()).await.unwrap();
     let left = sooner.expires.unwrap().0 - store.clock.now().0;
-    store.clock.advance(Duration::from_nanos(left.unsigned_abs()) - Duration::from_secs(5));
+    store.clock.advance(Duration::from_nanos(left.unsigned_abs()).saturating_sub(Duration::from_secs(5)));
     assert!(store.artifact("run/dir/a").await.is_ok());
     assert!(matches!(store.resolve_link(&token).await.unwrap(), Resolved::Artifact(..)));
     // Later after all, by the moment of its end.
