@@ -168,6 +168,7 @@ mod tests {
             store: StoreState::Pending,
             deleted: None,
             recovered: false,
+            deleted_by: None,
         }
     }
 

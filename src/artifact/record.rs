@@ -66,6 +66,8 @@ pub struct Node {
     pub content: Option<(ArtifactId, BlobHash)>,
     /// The session is sealed: shown modes lose their `w`.
     pub sealed: bool,
+    /// When a file ceases: its newest artifact's expiry.
+    pub expires: Option<Timestamp>,
     /// 512-byte blocks that hold data, of a sparse file fewer than its size wants. None: every one.
     pub blocks: Option<u64>,
 }
@@ -134,6 +136,8 @@ pub struct Artifact {
     pub deleted: Option<Timestamp>,
     /// It was found in staging after a crash, its file still open.
     pub recovered: bool,
+    /// Who deleted it, as far as that is known: an agent, or a program and its user.
+    pub deleted_by: Option<String>,
 }
 
 impl Artifact {

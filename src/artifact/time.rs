@@ -47,6 +47,7 @@ impl Timestamp {
     pub fn plus(self, ttl: Ttl) -> Option<Timestamp> {
         match ttl {
             Ttl::Never => None,
+            Ttl::At(at) => Some(at),
             Ttl::Seconds(s) => {
                 Some(Self(self.0.saturating_add(i64::try_from(s).unwrap_or(i64::MAX).saturating_mul(NANOS_PER_SEC))))
             }
@@ -54,10 +55,12 @@ impl Timestamp {
     }
 }
 
-/// How long something lives. Written `90s`, `90m`, `12h`, `7d`, `2w` or `never`.
+/// How long something lives. Written `90s`, `90m`, `12h`, `7d`, `2w`, `never`, or as the moment of its end (RFC 3339).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ttl {
     Seconds(u64),
+    /// Until then.
+    At(Timestamp),
     Never,
 }
 
@@ -71,9 +74,17 @@ impl Ttl {
 impl FromStr for Ttl {
     type Err = Error;
     fn from_str(s: &str) -> Result<Self> {
-        let bad = || Error::invalid(format!("'{s}' is not a duration: write 90s, 90m, 12h, 7d, 2w or never"));
+        let bad = || {
+            Error::invalid(format!(
+                "'{s}' is not a duration: write 90s, 90m, 12h, 7d, 2w, never or 2026-01-31T12:00:00Z"
+            ))
+        };
         if s == "never" {
             return Ok(Ttl::Never);
+        }
+        // A date and a time: no duration has either mark.
+        if s.contains('-') && s.contains(':') {
+            return Timestamp::parse_rfc3339(s).map(Ttl::At);
         }
         let unit = s.chars().last().ok_or_else(bad)?;
         let scale = match unit {
@@ -100,6 +111,7 @@ impl fmt::Display for Ttl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Ttl::Never => f.write_str("never"),
+            Ttl::At(at) => f.write_str(&at.to_rfc3339()),
             Ttl::Seconds(s) => {
                 let (n, unit) = [(86_400, 'd'), (3600, 'h'), (60, 'm')]
                     .into_iter()
@@ -124,7 +136,10 @@ mod tests {
         for bad in ["", "d", "7", "-1d", "+1d", "1.5h", "0s", "7 d", "9999999999999d", "1y", "é"] {
             assert!(bad.parse::<Ttl>().is_err(), "{bad}");
         }
-        for text in ["90s", "90m", "12h", "7d", "never"] {
+        let at = Timestamp::parse_rfc3339("2026-01-31T12:00:00Z").unwrap();
+        assert_eq!("2026-01-31T13:00:00+01:00".parse::<Ttl>().unwrap(), Ttl::At(at));
+        assert_eq!(Timestamp(5).plus(Ttl::At(at)), Some(at));
+        for text in ["90s", "90m", "12h", "7d", "never", "2026-01-31T12:00:00.000000Z"] {
             assert_eq!(text.parse::<Ttl>().unwrap().to_string(), text);
         }
     }

@@ -15,6 +15,7 @@ use super::verify::{blocking, check_file, read_range};
 use super::{BlobKey, BlobStore, Body, Listed, PresignHeaders};
 use crate::artifact::ids::BlobHash;
 use crate::artifact::record::Chunks;
+use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 
 /// Keys a page of [`BlobStore::list`]; S3 has the same.
@@ -158,6 +159,12 @@ fn copy(from: &File, from_path: &Path, to: &File, to_path: &Path, size: u64) -> 
     Ok(())
 }
 
+/// None for a file system that keeps no times.
+fn modified(meta: &std::fs::Metadata) -> Option<Timestamp> {
+    let since = meta.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok().map(Timestamp)
+}
+
 /// Appends to `out` the keys under `dir` that begin with `prefix` and come after `after`, in key order.
 fn walk(dir: &Path, above: &str, prefix: &str, after: Option<&str>, out: &mut Vec<Listed>) -> Result<()> {
     let read = match std::fs::read_dir(dir) {
@@ -190,7 +197,7 @@ fn walk(dir: &Path, above: &str, prefix: &str, after: Option<&str>, out: &mut Ve
             }
         } else if past && key.starts_with(prefix) {
             match std::fs::metadata(&path) {
-                Ok(meta) => out.push(Listed { key: BlobKey(key), size: meta.len() }),
+                Ok(meta) => out.push(Listed { key: BlobKey(key), size: meta.len(), modified: modified(&meta) }),
                 // Deleted since.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::io(&path, &e)),

@@ -35,6 +35,7 @@ use bytes::Bytes;
 use crate::artifact::Result;
 use crate::artifact::ids::BlobHash;
 use crate::artifact::record::Chunks;
+use crate::artifact::time::Timestamp;
 
 /// A key inside a store: `blobs/ab/abcd…` or `manifests/run_42.json`, under the tenant's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +85,17 @@ impl Body {
 pub struct Listed {
     pub key: BlobKey,
     pub size: u64,
+    /// When it was last put, by the store's clock; none where it does not tell.
+    pub modified: Option<Timestamp>,
+}
+
+/// An upload in parts that was begun and neither completed nor abandoned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    pub key: BlobKey,
+    pub id: String,
+    /// By the store's clock.
+    pub started: Option<Timestamp>,
 }
 
 /// What a presigned URL shall answer with.
@@ -117,6 +129,16 @@ pub trait BlobStore: Send + Sync + 'static {
     async fn delete(&self, key: &BlobKey) -> Result<()>;
     /// One page in key order after `after`; empty: the end.
     async fn list(&self, prefix: &str, after: Option<&BlobKey>) -> Result<Vec<Listed>>;
+    /// One page of unfinished uploads after `after`; empty: the end. Stores that put in one piece have none.
+    async fn list_unfinished(&self, prefix: &str, after: Option<&Unfinished>) -> Result<Vec<Unfinished>> {
+        let _none = (prefix, after);
+        Ok(Vec::new())
+    }
+    /// Abandons an upload; one that is not there any more is fine.
+    async fn abort(&self, upload: &Unfinished) -> Result<()> {
+        let _none = upload;
+        Ok(())
+    }
     /// A URL that answers GET for `ttl` without credentials; `None` where the store has none.
     async fn presign_get(&self, key: &BlobKey, ttl: Duration, headers: PresignHeaders) -> Result<Option<String>>;
     /// Path of the blob's file in a local store, whether or not it exists.

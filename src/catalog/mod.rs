@@ -19,6 +19,7 @@
 //! [`Kind::Sealed`]: crate::artifact::Kind::Sealed
 
 pub mod sqlite;
+pub mod upkeep;
 
 use std::time::Duration;
 
@@ -129,6 +130,8 @@ pub struct Commit {
     /// Where hashing goes on when bytes are appended to these: see [`Catalog::midstate`].
     pub midstate: Option<Vec<u8>>,
     pub bytes: Payload,
+    /// [`upkeep::Upkeep::deletions`] before the bytes were first put anywhere: what was deleted since is put again.
+    pub begun: u64,
     /// Guessed; `labels.content_type` wins.
     pub content_type: String,
     pub labels: Labels,
@@ -256,7 +259,7 @@ pub struct RecordCheck {
 }
 
 #[async_trait]
-pub trait Catalog: Send + Sync + 'static {
+pub trait Catalog: upkeep::Upkeep + Send + Sync + 'static {
     // ---- reading: one row ----------------------------------------------------------------------------
     /// The tenant of that name, created at the first asking.
     async fn tenant(&self, name: &TenantName, now: Timestamp) -> Result<Tenant>;

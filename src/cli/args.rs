@@ -84,6 +84,20 @@ pub struct Global {
     /// When close() answers [default: store]
     #[arg(long, global = true, value_name = "WHERE", env = "OUTPUTFS_DURABILITY", hide_env_values = true)]
     pub durability: Option<DurabilityArg>,
+    /// How long deleted files stay in the trash: 12h, 7d [default: 7d]
+    #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_TRASH_GRACE", hide_env_values = true,
+          value_parser = value::duration)]
+    pub trash_grace: Option<Duration>,
+    /// How long bytes that nothing needs any more stay in the store [default: 1h]
+    #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_GC_GRACE", hide_env_values = true,
+          value_parser = value::duration)]
+    pub gc_grace: Option<Duration>,
+    /// How often a mount collects garbage, or never [default: 10m]
+    #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_GC_INTERVAL", hide_env_values = true)]
+    pub gc_interval: Option<Ttl>,
+    /// How long earlier versions stay, besides their number: 90d, never [default: never ends]
+    #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_VERSION_AGE", hide_env_values = true)]
+    pub version_age: Option<Ttl>,
     /// Versions of a file that one program saves within this time are one: 500ms, 10s, off [default: 2s]
     #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_VERSION_WINDOW", hide_env_values = true,
           value_parser = value::window)]
@@ -181,6 +195,12 @@ pub enum Command {
     Rm(RmArgs),
     /// Bring back a deleted file or an earlier version
     Restore(RestoreArgs),
+    /// List, empty or restore what was deleted
+    Trash(TrashCommand),
+    /// Set when an artifact expires: sooner or later than it would
+    Ttl(TtlArgs),
+    /// Collect garbage: what has expired, and bytes that nothing needs any more
+    Gc(GcArgs),
     /// Prove a session's bytes and its manifest
     Verify(VerifyArgs),
     /// Check that the whole store is consistent
@@ -393,13 +413,74 @@ pub struct RmArgs {
 
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// SESSION/PATH
+    /// SESSION/PATH or art_…
     pub what: String,
     #[command(flatten)]
     pub session: SessionArg,
     /// This version [default: the one deleted last]
-    #[arg(long, value_name = "N")]
+    #[arg(value_name = "VERSION")]
+    pub number: Option<u64>,
+    /// The same
+    #[arg(long, value_name = "N", conflicts_with = "number")]
     pub version: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct TrashCommand {
+    #[command(subcommand)]
+    pub command: TrashSub,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TrashSub {
+    /// What was deleted, when and by whom, newest first
+    Ls {
+        /// SESSION [default: all sessions]
+        #[arg(value_name = "SESSION")]
+        name: Option<String>,
+        #[command(flatten)]
+        session: SessionArg,
+        /// All sessions, whatever OUTPUTFS_SESSION_ID says
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// End what was deleted, for good
+    Empty {
+        /// art_… or SESSION
+        #[arg(value_name = "WHAT")]
+        what: Vec<String>,
+        #[command(flatten)]
+        session: SessionArg,
+        /// All sessions
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Bring deleted files back to where they were
+    Restore {
+        /// art_… or SESSION/PATH
+        #[arg(required = true, value_name = "WHAT")]
+        what: Vec<String>,
+        #[command(flatten)]
+        session: SessionArg,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct TtlArgs {
+    /// art_… or SESSION/PATH
+    pub what: String,
+    /// From now: 90m, 12h, 7d; or 2026-01-31T12:00:00Z; or never
+    #[arg(value_name = "TIME")]
+    pub lives: Ttl,
+    #[command(flatten)]
+    pub session: SessionArg,
+}
+
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Say what would go, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

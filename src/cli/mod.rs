@@ -7,6 +7,7 @@ mod check;
 mod completions;
 pub mod doctor;
 pub mod failure;
+mod gc;
 mod inspect;
 mod link;
 mod links;
@@ -24,6 +25,8 @@ mod session;
 pub mod settings;
 mod status;
 mod target;
+mod trash;
+mod ttl;
 pub mod umount;
 pub mod value;
 mod verify;
@@ -123,6 +126,9 @@ pub async fn execute(context: &Context, command: Command) -> Outcome {
         Command::Session(args) => session::run(context, args.command).await,
         Command::Rm(args) => rm::run(context, &args).await,
         Command::Restore(args) => restore::run(context, &args).await,
+        Command::Trash(args) => trash::run(context, args.command).await,
+        Command::Ttl(args) => ttl::run(context, &args).await,
+        Command::Gc(args) => gc::run(context, &args).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Check(args) => check::run(context, &args).await,
         Command::Doctor => doctor::run(context).await,

@@ -1,5 +1,7 @@
 //! `outputfs restore`.
 
+use crate::artifact::Error;
+use crate::artifact::ids::ArtifactId;
 use crate::cli::Context;
 use crate::cli::args::RestoreArgs;
 use crate::cli::failure::Outcome;
@@ -9,9 +11,15 @@ use crate::cli::target::{spell, split};
 pub async fn run(context: &Context, args: &RestoreArgs) -> Outcome {
     let store = context.open_light().await?;
     let what = spell(&store, &args.what, args.session.session.as_ref()).await?;
-    let (session, path) = split(&what);
-    let session = store.session(session).await?;
-    let artifact = store.restore(&session, path.as_bytes(), args.version).await?;
+    let version = args.number.or(args.version);
+    let artifact = match (what.parse::<ArtifactId>(), version) {
+        (Ok(id), None) => store.restore_artifact(id).await?,
+        (Ok(_), Some(_)) => return Err(Error::invalid("an ID names one version already: leave the number out").into()),
+        (Err(_), _) => {
+            let (session, path) = split(&what);
+            store.restore(&store.session(session).await?, path.as_bytes(), version).await?
+        }
+    };
     context.output.list(&[artifact.to_json()], || artifacts(std::slice::from_ref(&artifact), true))?;
     Ok(())
 }

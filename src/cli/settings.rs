@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::artifact::time::Ttl;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Result};
 use crate::cli::args::{DurabilityArg, Global, LinkModeArg, LogFormat};
 use crate::cli::value::{self, Http};
+use crate::engine::gc::Keeping;
 use crate::engine::open::StoreConfig;
 use crate::engine::store::{Durability, Options};
 
@@ -17,7 +19,7 @@ use crate::engine::store::{Durability, Options};
 pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7780);
 
 /// `config.toml`: what may stand in it, each as on the command line.
-pub const KEYS: [&str; 17] = [
+pub const KEYS: [&str; 21] = [
     "state_dir",
     "store",
     "s3_endpoint",
@@ -27,6 +29,10 @@ pub const KEYS: [&str; 17] = [
     "cache_size",
     "upload_timeout",
     "durability",
+    "trash_grace",
+    "gc_grace",
+    "gc_interval",
+    "version_age",
     "version_window",
     "keep_versions",
     "public_url",
@@ -86,6 +92,18 @@ impl Settings {
                 Some(DurabilityArg::Store) | None => Durability::Store,
             },
             upload_timeout: global.upload_timeout.unwrap_or(defaults.upload_timeout),
+            keeping: Keeping {
+                trash: global.trash_grace.unwrap_or(defaults.keeping.trash),
+                blobs: global.gc_grace.unwrap_or(defaults.keeping.blobs),
+                versions: match global.version_age {
+                    Some(ttl) => span(ttl)?,
+                    None => defaults.keeping.versions,
+                },
+                interval: match global.gc_interval {
+                    Some(ttl) => span(ttl)?,
+                    None => defaults.keeping.interval,
+                },
+            },
             versions: Rules {
                 window: global.version_window.unwrap_or(defaults.versions.window),
                 keep: global.keep_versions.map_or(defaults.versions.keep, |keep| keep.0),
@@ -130,6 +148,15 @@ pub fn url_of(addr: SocketAddr) -> String {
         other => other,
     };
     format!("http://{reachable}")
+}
+
+/// A length of time; `never`: none.
+fn span(ttl: Ttl) -> Result<Option<Duration>> {
+    match ttl {
+        Ttl::Seconds(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        Ttl::Never => Ok(None),
+        Ttl::At(_) => Err(Error::invalid("a length of time is wanted here, not a moment: write 10m, 7d or never")),
+    }
 }
 
 fn public_url(text: &str) -> Result<String> {
@@ -217,6 +244,10 @@ fn set(key: &str, value: &toml::Value, global: &mut Global, file: &mut FileSetti
         "version_window" => fill(&mut global.version_window, value::window(&text_of(value)?)?),
         "keep_versions" => fill(&mut global.keep_versions, text_or_number(value)?.parse()?),
         "durability" => fill(&mut global.durability, choice(&text_of(value)?)?),
+        "trash_grace" => fill(&mut global.trash_grace, duration_of(value)?),
+        "gc_grace" => fill(&mut global.gc_grace, duration_of(value)?),
+        "gc_interval" => fill(&mut global.gc_interval, text_of(value)?.parse()?),
+        "version_age" => fill(&mut global.version_age, text_of(value)?.parse()?),
         "public_url" => fill(&mut global.public_url, text_of(value)?),
         "log_format" => fill(&mut global.log_format, choice(&text_of(value)?)?),
         "http" => file.http = Some(text_of(value)?.parse()?),

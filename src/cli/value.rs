@@ -43,7 +43,7 @@ pub fn duration(text: &str) -> Result<Duration> {
     }
     match text.parse::<Ttl>().map_err(|_| bad())? {
         Ttl::Seconds(seconds) => Ok(Duration::from_secs(seconds)),
-        Ttl::Never => Err(bad()),
+        Ttl::Never | Ttl::At(_) => Err(bad()),
     }
 }
 

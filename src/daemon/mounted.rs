@@ -40,6 +40,7 @@ pub struct Live {
     place: Mountpoint,
     http: Option<Links>,
     reporter: JoinHandle<()>,
+    sweeper: JoinHandle<()>,
 }
 
 struct Links {
@@ -73,7 +74,8 @@ impl Live {
         match Self::on(context, args, session, &place, &store, http).await {
             Ok((mounted, http)) => {
                 let reporter = spawn_reporter(store.clone(), mounted.volume.clone());
-                Ok(Self { store, mounted, place, http, reporter })
+                let sweeper = store.spawn_sweeper();
+                Ok(Self { store, mounted, place, http, reporter, sweeper })
             }
             Err(failure) => {
                 if let Err(e) = store.close().await {
@@ -146,6 +148,7 @@ impl Live {
             stored = self.drain(context, signals).await;
         }
         self.reporter.abort();
+        self.sweeper.abort();
         if let Some(links) = self.http.take() {
             links.end().await;
         }

@@ -26,6 +26,7 @@ pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
     let store = context.open_light().await?;
     let stop = CancellationToken::new();
     let (tell, mut state) = watch::channel(Listening::Starting);
+    let _sweeper = AbortOnDrop(store.spawn_sweeper());
     let mut serving = tokio::spawn(http::serve_or_wait(store, config, stop.clone(), tell));
     let mut open = true;
     loop {
@@ -52,5 +53,14 @@ pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
             }
             _ = signals.next() => stop.cancel(),
         }
+    }
+}
+
+/// A task that ends with whoever holds this.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -16,6 +16,12 @@
 //! | `seal::before` | nothing is pending · the seal's transaction |
 //! | `seal::after_commit` | the session is sealed · the manifest is not beside the blobs |
 //! | `seal::after_manifest` | the manifest is there · the caller does not know |
+//! | `gc::after_sweep` | artifacts have ended · their blobs are not condemned |
+//! | `gc::after_condemn` | blobs are condemned · none is taken |
+//! | `gc::after_take` | their deletion is on record · they are in the store |
+//! | `gc::after_delete` | a blob has left the store · its row is there |
+//! | `gc::after_forget` | the rows are gone · the sweep goes on |
+//! | `gc::after_claim` | an orphan's deletion is on record · it is in the store |
 //!
 //! `return` (or `return(kill)`) at a point kills the process there and then, as `kill -9` would; `return(eio)` fails
 //! the operation with `StoreUnavailable`; the other actions of the `fail` crate (`sleep`, `pause`, …) work too.

@@ -120,6 +120,7 @@ impl Store {
         let mut recording = Duration::ZERO;
         for round in 0..ROUNDS {
             let started = Instant::now();
+            let begun = self.catalog.deletions().await?;
             // Not after the first round: the transaction has just said that the blob is gone.
             let beside = self.beside(&source, place, round == 0).await?;
             let bytes = match &beside {
@@ -142,6 +143,7 @@ impl Store {
                 chunks: digest.chunks.clone(),
                 midstate: digest.midstate.clone().map(|m| m.0),
                 bytes,
+                begun,
                 content_type: content_type.clone(),
                 labels: meta.labels.clone(),
                 mtime: meta.mtime,
@@ -171,7 +173,7 @@ impl Store {
                     }
                     return Ok(Ingested { committed, dedup, holds_staging });
                 }
-                Err(CommitError::BlobGone) => {}
+                Err(CommitError::BlobGone) => Box::pin(self.deletion_over(digest.hash)).await?,
                 Err(CommitError::Failed(e)) => return Err(e),
             }
         }

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod failpoints;
+pub mod gc;
 pub mod ingest;
 pub mod links;
 pub mod open;

@@ -309,6 +309,7 @@ impl Store {
         labels.idempotency_key = None;
         let mut may_be_known = true;
         loop {
+            let begun = self.catalog.deletions().await?;
             let commit = Commit {
                 tenant: self.tenant.id,
                 session: left.session,
@@ -321,6 +322,7 @@ impl Store {
                 chunks: whole.chunks.clone(),
                 midstate: whole.midstate.clone().map(|m| m.0),
                 bytes: self.payload(&source, Where::Store, may_be_known).await?,
+                begun,
                 content_type: guess(left.name.as_bytes(), &head),
                 labels: labels.clone(),
                 mtime: modified(&source)?,
@@ -337,7 +339,10 @@ impl Store {
                     return Ok(());
                 }
                 // The blob went between our question and the transaction.
-                Err(e) if e.kind == Kind::NotFound && may_be_known => may_be_known = false,
+                Err(e) if e.kind == Kind::NotFound && may_be_known => {
+                    Box::pin(self.deletion_over(whole.hash)).await?;
+                    may_be_known = false;
+                }
                 Err(e) => return Err(e),
             }
         }

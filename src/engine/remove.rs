@@ -2,12 +2,17 @@
 
 use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::display_bytes;
+use crate::artifact::query::Query;
 use crate::artifact::record::{Artifact, Life, Session};
 use crate::artifact::time::Ttl;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::upkeep::Swept;
 use crate::catalog::{LabelChange, Origin};
 use crate::engine::query::missing;
 use crate::engine::store::Store;
+
+/// Rows of one transaction.
+const PURGE_PAGE: usize = 500;
 
 impl Store {
     /// Soft-deletes what `what` names (`art_…`: all its names; `session/path`: that name). Answers the artifact as it was.
@@ -61,9 +66,43 @@ impl Store {
             Some(v) => Error::not_found(format!("'{}' has no version {v}", display_bytes(path))),
             None => missing(session, path),
         })?;
+        self.restore_artifact(chosen.id).await
+    }
+
+    /// The same of one artifact by its ID.
+    ///
+    /// # Errors
+    /// `NotFound`, `Sealed`.
+    pub async fn restore_artifact(&self, id: ArtifactId) -> Result<Artifact> {
+        // Of this tenant, that is.
+        self.artifact_by_id(id).await?;
         let first = self.catalog.reserve(2).await?;
         let fresh = (Ino(first), first + 1);
-        self.catalog.restore(Origin::NOBODY, chosen.id, self.new_artifact_id(), fresh, self.clock.now()).await
+        self.catalog.restore(Origin::NOBODY, id, self.new_artifact_id(), fresh, self.clock.now()).await
+    }
+
+    /// What was deleted, newest first; of all sessions with `None`.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn trash(&self, session: Option<&Session>) -> Result<Vec<Artifact>> {
+        let query = Query { session: session.map(|s| s.id), life: Life::Trashed, ..Query::all(self.tenant.id) };
+        let mut found = self.find_all(query).await?;
+        found.sort_by_key(|a| std::cmp::Reverse((a.deleted, a.id)));
+        Ok(found)
+    }
+
+    /// Ends deleted artifacts for good; those of `ids` that are not in the trash stay. Their bytes leave the store with the
+    /// garbage.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn purge(&self, ids: &[ArtifactId]) -> Result<Swept> {
+        let mut all = Swept::default();
+        for page in ids.chunks(PURGE_PAGE) {
+            all.add(self.catalog.purge(self.tenant.id, page.to_vec(), self.clock.now()).await?);
+        }
+        Ok(all)
     }
 
     /// A new expiry, `ttl` from now.

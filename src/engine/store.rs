@@ -17,6 +17,7 @@ use crate::blob::cache::BlobCache;
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{Catalog, Origin};
 use crate::engine::clock::Clock;
+use crate::engine::gc::Keeping;
 use crate::engine::recover::Recovery;
 use crate::engine::settle::StagingInUse;
 use crate::engine::status::StoreFailure;
@@ -40,6 +41,8 @@ pub struct Options {
     pub upload_timeout: Duration,
     /// Files up to this many bytes ride in the catalog row until they are settled.
     pub inline_max: u64,
+    /// How long deleted files, unneeded bytes and earlier versions stay.
+    pub keeping: Keeping,
     /// Which earlier versions a commit replaces and how many a path keeps.
     pub versions: Rules,
     /// Base of links, without a trailing slash.
@@ -52,6 +55,7 @@ impl Default for Options {
             durability: Durability::Store,
             upload_timeout: Duration::from_mins(1),
             inline_max: 16 << 10,
+            keeping: Keeping::default(),
             versions: Rules { window: Duration::from_secs(2), keep: Some(10) },
             public_url: String::from("http://127.0.0.1:7780"),
         }

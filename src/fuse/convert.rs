@@ -105,8 +105,19 @@ pub fn file_attr(a: &Attr, root: Ino) -> FileAttr {
 }
 
 /// How long the kernel may keep these attributes.
-pub fn ttl(a: &Attr) -> Duration {
-    if a.keep { KEEP } else { Duration::ZERO }
+pub fn ttl(a: &Attr, now: Timestamp) -> Duration {
+    if a.keep { until_expiry(a, now) } else { Duration::ZERO }
+}
+
+/// How long the kernel may keep the name that led to them. What outputfs shows by itself may go at any moment.
+pub fn name_ttl(a: &Attr, now: Timestamp) -> Duration {
+    if crate::engine::volume::hidden::is_hidden(a.ino) { Duration::ZERO } else { until_expiry(a, now) }
+}
+
+/// Never beyond the file's own end.
+fn until_expiry(a: &Attr, now: Timestamp) -> Duration {
+    let left = a.expires.map(|t| Duration::from_nanos(u64::try_from(t.0.saturating_sub(now.0)).unwrap_or(0)));
+    left.map_or(KEEP, |left| left.min(KEEP))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::catalog::ChangeKind;
 use crate::engine::volume::Volume;
 
 use super::convert::to_kernel;
+use super::expiry;
 
 const WAIT: Duration = Duration::from_secs(30);
 const AFTER_ERROR: Duration = Duration::from_millis(200);
@@ -34,46 +35,56 @@ pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle
             |e| tracing::error!(error = %e, "no thread for cache invalidation: other mounts' changes show late"),
             |_| (),
         );
+    let expiring = tx.clone();
     tokio::spawn(async move {
-        let catalog = volume.store.catalog.clone();
-        let mut seq = None;
-        loop {
-            let Some(from) = seq else {
-                match catalog.last_change().await {
-                    Ok(last) => seq = Some(last),
-                    Err(e) => {
-                        tracing::warn!(error = %e, "the change log cannot be read");
-                        tokio::time::sleep(AFTER_ERROR).await;
-                    }
-                }
-                continue;
-            };
-            match catalog.changes(from, volume.store.origin, WAIT).await {
-                Ok(changes) => {
-                    for change in changes {
-                        seq = Some(change.seq);
-                        volume.heard(&change.kind);
-                        for kind in expand(&volume, change.kind).await {
-                            if tx.send(kind).is_err() {
-                                return;
-                            }
-                        }
-                    }
-                }
-                Err(e) if e.kind == Kind::NotFound => {
-                    // We were away longer than the log reaches: everything may be stale, the root above all.
-                    if tx.send(ChangeKind::Inode { ino: root }).is_err() {
-                        return;
-                    }
-                    seq = None;
-                }
+        let ends = expiry::follow(&volume, expiring);
+        tokio::select! {
+            () = ends => {}
+            () = follow_changes(&volume, tx) => {}
+        }
+    })
+}
+
+async fn follow_changes(volume: &Arc<Volume>, tx: std::sync::mpsc::Sender<ChangeKind>) {
+    let root = volume.root;
+    let catalog = volume.store.catalog.clone();
+    let mut seq = None;
+    loop {
+        let Some(from) = seq else {
+            match catalog.last_change().await {
+                Ok(last) => seq = Some(last),
                 Err(e) => {
                     tracing::warn!(error = %e, "the change log cannot be read");
                     tokio::time::sleep(AFTER_ERROR).await;
                 }
             }
+            continue;
+        };
+        match catalog.changes(from, volume.store.origin, WAIT).await {
+            Ok(changes) => {
+                for change in changes {
+                    seq = Some(change.seq);
+                    volume.heard(&change.kind);
+                    for kind in expand(volume, change.kind).await {
+                        if tx.send(kind).is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+            Err(e) if e.kind == Kind::NotFound => {
+                // We were away longer than the log reaches: everything may be stale, the root above all.
+                if tx.send(ChangeKind::Inode { ino: root }).is_err() {
+                    return;
+                }
+                seq = None;
+            }
+            Err(e) => {
+                tracing::warn!(error = %e, "the change log cannot be read");
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
         }
-    })
+    }
 }
 
 /// What else the kernel has to drop for a change.

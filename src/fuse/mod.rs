@@ -5,6 +5,7 @@
 //! is answered from there, so that no request ever waits behind another's upload.
 
 mod convert;
+mod expiry;
 mod invalidate;
 mod ops;
 mod reply;

@@ -26,7 +26,7 @@ use crate::engine::volume::open::{How, OpenMode, Opened};
 use crate::engine::volume::setattr::SetAttr;
 use crate::engine::volume::{Caller, Volume};
 
-use super::convert::{KEEP, errno, file_attr, from_kernel, kind, kind_of_mode, time_or_now, timestamp, ttl};
+use super::convert::{errno, file_attr, from_kernel, kind, kind_of_mode, name_ttl, time_or_now, timestamp, ttl};
 use super::reply::{Late, Waiter};
 
 /// Largest single write the kernel sends: 1 MiB is where bigger gains nothing.
@@ -62,17 +62,20 @@ impl OutputFs {
     }
 
     fn entry(&self, reply: ReplyEntry) -> impl FnOnce(Result<Attr>) + Send + 'static {
-        let root = self.volume.root;
+        let (root, clock) = (self.volume.root, self.volume.store.clock.clone());
         move |result| match result {
-            Ok(attr) => reply.entry_with_ttls(&ttl(&attr), &KEEP, &file_attr(&attr, root), GENERATION),
+            Ok(attr) => {
+                let now = clock.now();
+                reply.entry_with_ttls(&ttl(&attr, now), &name_ttl(&attr, now), &file_attr(&attr, root), GENERATION);
+            }
             Err(e) => reply.error(errno(&e)),
         }
     }
 
     fn attr(&self, reply: ReplyAttr) -> impl FnOnce(Result<Attr>) + Send + 'static {
-        let root = self.volume.root;
+        let (root, clock) = (self.volume.root, self.volume.store.clock.clone());
         move |result| match result {
-            Ok(attr) => reply.attr(&ttl(&attr), &file_attr(&attr, root)),
+            Ok(attr) => reply.attr(&ttl(&attr, clock.now()), &file_attr(&attr, root)),
             Err(e) => reply.error(errno(&e)),
         }
     }
@@ -257,8 +260,8 @@ impl Filesystem for OutputFs {
 
     fn unlink(&self, req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEmpty) {
         let name = named!(os, reply);
-        let (v, parent) = (self.volume.clone(), self.ino(parent));
-        self.wait(req).run(Late::Finished, async move { v.unlink(parent, &name).await }, empty(reply));
+        let (v, parent, who) = (self.volume.clone(), self.ino(parent), caller(req));
+        self.wait(req).run(Late::Finished, async move { v.unlink(parent, &name, who).await }, empty(reply));
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEmpty) {
@@ -446,15 +449,17 @@ impl Filesystem for OutputFs {
 
     fn readdirplus(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
         let (v, dir, root) = (self.volume.clone(), self.ino(ino), self.volume.root);
+        let clock = v.store.clock.clone();
         self.wait(req).run(Late::Dropped, async move { v.list(dir, offset).await }, move |result| match result {
             Ok(entries) => {
+                let now = clock.now();
                 for e in entries {
                     let name = OsStr::from_bytes(&e.name);
                     if reply.add(
                         super::convert::to_kernel(e.attr.ino, root),
                         e.cookie,
                         name,
-                        &ttl(&e.attr),
+                        &ttl(&e.attr, now),
                         &file_attr(&e.attr, root),
                         GENERATION,
                     ) {

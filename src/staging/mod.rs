@@ -20,3 +20,4 @@ pub mod hash;
 pub mod journal;
 pub mod own_mount;
 pub mod state_dir;
+pub mod sweep_lock;

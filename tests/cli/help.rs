@@ -3,7 +3,7 @@
 use super::*;
 
 /// Every command that people are told of.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 28] = [
     "run",
     "mount",
     "umount",
@@ -18,6 +18,12 @@ const COMMANDS: [&str; 22] = [
     "session",
     "rm",
     "restore",
+    "trash",
+    "trash ls",
+    "trash empty",
+    "trash restore",
+    "ttl",
+    "gc",
     "verify",
     "check",
     "doctor",

@@ -6,6 +6,7 @@ mod changes;
 mod commit;
 mod crash;
 mod labels;
+mod life;
 mod links;
 mod model;
 mod queries;
@@ -61,6 +62,12 @@ suite! { sqlite, crate::contract::catalog::World::sqlite(),
     }
     seal { nothing_changes_after_a_seal pending_bytes_hold_a_seal_up the_manifest_is_the_one_of_the_seal expiry_may_only_grow }
     links { links_are_found_listed_and_revoked }
+    life {
+        sweeping_ends_what_is_due_and_nothing_else the_trash_knows_who_and_gives_back_under_another_name
+        age_spares_what_is_linked_live_or_sealed condemned_blobs_are_rescued_by_every_kind_of_commit
+        nobody_uses_a_blob_that_is_being_deleted a_walk_over_all_blobs_finds_what_nothing_needs
+        bytes_on_their_way_hold_a_sweep_up_and_dead_directories_go
+    }
     recovery { found_bytes_go_to_the_trash restore_from_trash_and_versions restore_revives_directories }
     queries { find_narrows_and_pages find_by_path sessions_and_usage versions_of_a_path }
     changes { others_hear_and_the_maker_does_not a_waiter_wakes_in_time }

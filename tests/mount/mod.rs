@@ -5,6 +5,7 @@ mod close;
 mod control;
 mod crash;
 mod full;
+mod life;
 mod many;
 mod metadata;
 mod model;

@@ -2,6 +2,9 @@
 
 #[cfg(feature = "failpoints")]
 mod crash;
+mod gc;
+#[cfg(feature = "failpoints")]
+mod gc_crash;
 mod ingest;
 mod links;
 mod recover;

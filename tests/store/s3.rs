@@ -111,3 +111,37 @@ async fn an_unreachable_store_fails_in_time_and_is_told_of() {
     assert!(other.session("run").await.unwrap().sealed.is_none());
     assert_eq!(other.status().await.unwrap().pending_artifacts, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_collector_frees_a_bucket_and_ends_uploads_that_nobody_finishes() {
+    use outputfs::engine::gc::Depth;
+    let world = world();
+    let store = world.open().await;
+    let kept = push(&store, "run", "kept", &pattern(100_000)).await;
+    let gone = push(&store, "run", "gone", &pattern(200_000)).await;
+    store.settle_round(true).await.unwrap();
+    store.rm("run/gone").await.unwrap();
+    store.purge(&[gone.id]).await.unwrap();
+    let bytes = pattern(5000);
+    let hash = outputfs::staging::hash::hash_bytes(&bytes).hash;
+    let body = outputfs::blob::Body::Bytes { bytes: bytes.into(), hash };
+    store.blobs.put(&store.blob_key(hash), body).await.unwrap();
+    // An upload in parts that nobody finishes, begun by the tool that speaks for S3 itself.
+    let (env, key) = (s3_env(), store.blob_key(hash).0);
+    let (bucket, prefix) = world.config.store.as_ref().unwrap()[5..].split_once('/').unwrap();
+    let begun = std::process::Command::new("aws")
+        .args(["--endpoint-url", &env.endpoint, "s3api", "create-multipart-upload", "--bucket", bucket])
+        .args(["--key", &format!("{prefix}/{key}")])
+        .output()
+        .unwrap();
+    assert!(begun.status.success(), "{}", String::from_utf8_lossy(&begun.stderr));
+    let first = store.gc(Depth::Full).await.unwrap();
+    assert_eq!((first.condemned, first.orphans, first.missing.len()), (1, 0, 0), "{first:?}");
+    store.clock.advance(Duration::from_hours(25));
+    let second = store.gc(Depth::Full).await.unwrap();
+    assert_eq!((second.deleted, second.orphans, second.orphan_bytes, second.uploads), (1, 1, 5000, 1), "{second:?}");
+    assert_eq!(store.blobs.head(&store.blob_key(gone.hash)).await.unwrap(), None);
+    assert_eq!(store.blobs.head(&store.blob_key(hash)).await.unwrap(), None);
+    assert_eq!(bytes_of(&store, &kept).await, pattern(100_000));
+    sound(&store).await;
+}

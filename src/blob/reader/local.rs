@@ -124,6 +124,10 @@ impl ReadContent for LocalContent {
         self.inner.content.size
     }
 
+    fn hash(&self) -> crate::artifact::ids::BlobHash {
+        self.inner.content.hash
+    }
+
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {
         let range = self.inner.content.clamp(offset, len);
         if range.is_empty() {
@@ -190,6 +194,10 @@ impl InlineContent {
 impl ReadContent for InlineContent {
     fn size(&self) -> u64 {
         self.content.size
+    }
+
+    fn hash(&self) -> crate::artifact::ids::BlobHash {
+        self.content.hash
     }
 
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {

@@ -27,6 +27,8 @@ pub struct ContentReader(pub Arc<dyn ReadContent>);
 #[async_trait::async_trait]
 pub trait ReadContent: Send + Sync {
     fn size(&self) -> u64;
+    /// The blob that is read.
+    fn hash(&self) -> BlobHash;
     /// Up to `len` bytes at `offset`, fewer only at the end. Remote blobs are fetched by chunk, with read-ahead when
     /// reads follow one another.
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes>;

@@ -223,6 +223,10 @@ impl ReadContent for RemoteContent {
         self.remote.content.size
     }
 
+    fn hash(&self) -> crate::artifact::ids::BlobHash {
+        self.remote.content.hash
+    }
+
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes> {
         let range = self.remote.content.clamp(offset, len);
         if range.is_empty() {

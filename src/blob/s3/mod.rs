@@ -10,6 +10,7 @@ mod config;
 mod errors;
 mod grow;
 mod put;
+mod unfinished;
 
 pub use config::S3Config;
 pub use put::SMALL_MAX;
@@ -30,9 +31,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::retry::{Policy, transfer_time};
-use super::{BlobKey, BlobStore, Body, Listed, PresignHeaders, verify};
+use super::{BlobKey, BlobStore, Body, Listed, PresignHeaders, Unfinished, verify};
 use crate::artifact::ids::BlobHash;
 use crate::artifact::record::Chunks;
+use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 
 /// How long a server may take to answer a request that carries no bytes; [`transfer_time`] is added for those.
@@ -167,6 +169,10 @@ impl S3Store {
     }
 }
 
+fn moment(t: &aws_sdk_s3::primitives::DateTime) -> Timestamp {
+    Timestamp::from_parts(t.secs(), t.subsec_nanos())
+}
+
 #[async_trait]
 impl BlobStore for S3Store {
     fn describe(&self) -> String {
@@ -230,9 +236,18 @@ impl BlobStore for S3Store {
             .await?;
         let listed = page.contents().iter().filter_map(|object| {
             let key = object.key()?.strip_prefix(&*self.prefix)?;
-            Some(Listed { key: BlobKey(key.to_owned()), size: u64::try_from(object.size()?).ok()? })
+            let modified = object.last_modified().map(moment);
+            Some(Listed { key: BlobKey(key.to_owned()), size: u64::try_from(object.size()?).ok()?, modified })
         });
         Ok(listed.collect())
+    }
+
+    async fn list_unfinished(&self, prefix: &str, after: Option<&Unfinished>) -> Result<Vec<Unfinished>> {
+        unfinished::list(self, prefix, after).await
+    }
+
+    async fn abort(&self, upload: &Unfinished) -> Result<()> {
+        unfinished::abort(self, upload).await
     }
 
     async fn presign_get(&self, key: &BlobKey, ttl: Duration, headers: PresignHeaders) -> Result<Option<String>> {

@@ -3,7 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{self, INLINE, PROVISIONAL, STORED, id_bytes, int};
+use super::collect;
 use crate::artifact::ids::{ArtifactId, BlobHash, MountId, SessionId, TenantId};
+use crate::artifact::life::{Meeting, Offer, meet};
 use crate::artifact::record::{Blob, BlobPlace, Chunks, StoreState};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Commit, CommitError, Origin, Payload, PendingCount, Unsettled};
@@ -17,28 +19,32 @@ fn state(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<Option<i64>
 /// Makes sure that the bytes of a commit have a row, in the best place known.
 pub fn put(c: &Connection, origin: Origin, x: &Commit) -> Result<(), CommitError> {
     let found = state(c, x.tenant, x.hash)?;
-    match (&x.bytes, found) {
-        // A provisional blob is never a deduplication target: its file may still change.
-        (Payload::Known, None | Some(PROVISIONAL)) => return Err(CommitError::BlobGone),
-        // What is stored needs nothing more, and only the store is better than inline.
-        (_, Some(STORED))
-        | (Payload::Known, Some(_))
-        | (Payload::Inline(_) | Payload::Provisional { .. }, Some(INLINE)) => {}
-        (Payload::Stored, None) => add(c, x, STORED, None)?,
-        (Payload::Stored, Some(_)) => settle(c, x.tenant, x.hash)?,
-        (Payload::Inline(bytes), None) => add(c, x, INLINE, Some(bytes))?,
-        (Payload::Inline(bytes), Some(_)) => {
+    let offer = match &x.bytes {
+        Payload::Known => Offer::Known,
+        Payload::Inline(_) => Offer::Inline,
+        Payload::Stored => Offer::Stored,
+        Payload::Provisional { .. } => Offer::Provisional,
+    };
+    let outdated = found.is_none() && collect::deleted_since(c, x.tenant, x.hash, x.begun)?;
+    match (meet(found.map(codec::blob_state), offer, outdated), &x.bytes) {
+        (Meeting::Gone, _) => return Err(CommitError::BlobGone),
+        (Meeting::Keep, _) => {}
+        (Meeting::Rescue, _) => collect::rescue(c, x.tenant, x.hash)?,
+        (Meeting::Add, Payload::Known | Payload::Stored) => add(c, x, STORED, None)?,
+        (Meeting::Add, Payload::Inline(bytes)) => add(c, x, INLINE, Some(bytes))?,
+        (_, Payload::Inline(bytes)) => {
             c.prepare_cached("UPDATE blobs SET state = ?, data = ? WHERE tenant = ? AND hash = ?")?
                 .execute(params![INLINE, &bytes[..], x.tenant.0, x.hash.0])?;
             forget_places(c, x.tenant, x.hash)?;
         }
-        (Payload::Provisional { file }, found) => {
-            if found.is_none() {
+        (meeting, Payload::Provisional { file }) => {
+            if meeting == Meeting::Add {
                 add(c, x, PROVISIONAL, None)?;
             }
             c.prepare_cached("INSERT OR IGNORE INTO provisional(tenant, hash, mount, file) VALUES (?, ?, ?, ?)")?
                 .execute(params![x.tenant.0, x.hash.0, origin.0.0.to_bytes(), file])?;
         }
+        (_, Payload::Known | Payload::Stored) => settle(c, x.tenant, x.hash)?,
     }
     Ok(())
 }
@@ -57,12 +63,12 @@ fn forget_places(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<()>
 }
 
 pub fn settle(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<()> {
-    c.prepare_cached("UPDATE blobs SET state = ?, data = NULL WHERE tenant = ? AND hash = ? AND state <> ?1")?
+    c.prepare_cached("UPDATE blobs SET state = ?, data = NULL WHERE tenant = ? AND hash = ? AND state < ?1")?
         .execute(params![STORED, tenant.0, hash.0])?;
     forget_places(c, tenant, hash)
 }
 
-fn is_used(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<bool> {
+pub fn is_used(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<bool> {
     Ok(c.prepare_cached("SELECT 1 FROM artifacts WHERE tenant = ? AND hash = ? LIMIT 1")?
         .exists(params![tenant.0, hash.0])?)
 }
@@ -73,7 +79,7 @@ pub fn drop_if_unused(c: &Connection, tenant: TenantId, hash: BlobHash) -> Resul
         return Ok(());
     }
     let gone = c
-        .prepare_cached("DELETE FROM blobs WHERE tenant = ? AND hash = ? AND state <> ?")?
+        .prepare_cached("DELETE FROM blobs WHERE tenant = ? AND hash = ? AND state < ?")?
         .execute(params![tenant.0, hash.0, STORED])?;
     if gone > 0 {
         forget_places(c, tenant, hash)?;
@@ -181,5 +187,5 @@ pub fn store_state(c: &Connection, id: ArtifactId) -> Result<Option<StoreState>>
     let sql = "SELECT b.state FROM artifacts a LEFT JOIN blobs b ON b.tenant = a.tenant AND b.hash = a.hash \
         WHERE a.id = ?";
     let state = c.prepare_cached(sql)?.query_row([id_bytes(id)], |r| r.get::<_, Option<i64>>(0)).optional()?;
-    Ok(state.map(|s| if s == Some(STORED) { StoreState::Stored } else { StoreState::Pending }))
+    Ok(state.map(|s| if s.is_some_and(|s| s >= STORED) { StoreState::Stored } else { StoreState::Pending }))
 }

@@ -12,11 +12,20 @@ use crate::catalog::RecordCheck;
 const TOLD: usize = 20;
 
 /// A sentence and the query whose rows break it; `?1` is the tenant. `mine` are the tenant's inodes.
-const RULES: [(&str, &str); 14] = [
+const RULES: [(&str, &str); 16] = [
     (
         "an artifact has no blob",
         "SELECT hex(a.id) FROM artifacts a WHERE a.tenant = ?1 \
          AND NOT EXISTS (SELECT 1 FROM blobs b WHERE b.tenant = a.tenant AND b.hash = a.hash)",
+    ),
+    (
+        "an artifact's blob is condemned or being deleted",
+        "SELECT hex(a.id) FROM artifacts a JOIN blobs b ON b.tenant = a.tenant AND b.hash = a.hash \
+         WHERE a.tenant = ?1 AND b.state > 2",
+    ),
+    (
+        "a blob has no moment of its condemnation, or one that is not condemned has",
+        "SELECT hex(b.hash) FROM blobs b WHERE b.tenant = ?1 AND ((b.state > 2) <> (b.since IS NOT NULL))",
     ),
     (
         "an artifact and its blob differ in size",

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use ulid::Ulid;
 
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
+use crate::artifact::life::BlobState;
 use crate::artifact::name::{Name, SessionName};
 use crate::artifact::record::{Artifact, Labels, Life, Node, NodeKind, Session, StoreState};
 use crate::artifact::time::Timestamp;
@@ -138,7 +139,7 @@ pub fn life_code(life: Life) -> i64 {
     }
 }
 
-fn life(code: i64) -> Life {
+pub fn life(code: i64) -> Life {
     match code {
         LIVE => Life::Live,
         SUPERSEDED => Life::Superseded,
@@ -149,11 +150,23 @@ fn life(code: i64) -> Life {
 pub const INLINE: i64 = 0;
 pub const PROVISIONAL: i64 = 1;
 pub const STORED: i64 = 2;
+pub const CONDEMNED: i64 = 3;
+pub const DELETING: i64 = 4;
+
+pub fn blob_state(code: i64) -> BlobState {
+    match code {
+        INLINE => BlobState::Inline,
+        PROVISIONAL => BlobState::Provisional,
+        STORED => BlobState::Stored,
+        CONDEMNED => BlobState::Condemned,
+        _ => BlobState::Deleting,
+    }
+}
 
 /// The columns that [`node`] reads, beginning at its `at`; `i` is the inode.
 pub const NODE: &str = "i.ino, i.session, i.kind, i.mode, i.uid, i.gid, i.rdev, i.nlink, i.size, \
     i.atime, i.mtime, i.ctime, i.target, i.artifact, a.hash, s.sealed IS NOT NULL, \
-    i.blocks";
+    i.blocks, a.expires";
 /// What [`NODE`] needs beside `inodes i`.
 pub const NODE_JOIN: &str = "LEFT JOIN artifacts a ON a.id = i.artifact LEFT JOIN sessions s ON s.id = i.session";
 
@@ -177,13 +190,14 @@ pub fn node(row: &Row<'_>, at: usize) -> rusqlite::Result<Node> {
         content: artifact.zip(hash.map(BlobHash)),
         sealed: row.get(at + 15)?,
         blocks: opt_uint(row, at + 16)?,
+        expires: opt_time(row, at + 17)?,
     })
 }
 
 /// The columns and tables that [`artifact`] reads.
 pub const ARTIFACT: &str = "a.id, a.tenant, a.session, s.name, a.ino, a.parent, a.name, a.version, a.content_type, \
     a.size, a.hash, a.agent_id, a.metadata, a.labels, a.idem_key, a.created, a.expires, a.life, b.state, a.deleted, \
-    a.recovered, s.root FROM artifacts a JOIN sessions s ON s.id = a.session \
+    a.recovered, s.root, a.deleted_by FROM artifacts a JOIN sessions s ON s.id = a.session \
     LEFT JOIN blobs b ON b.tenant = a.tenant AND b.hash = a.hash";
 
 /// An artifact's row; `filename` is its last name alone until [`super::paths::Paths`] puts the directories before it.
@@ -213,9 +227,14 @@ pub fn artifact(row: &Row<'_>) -> rusqlite::Result<ArtifactRow> {
         created: time(row, 15)?,
         expires: opt_time(row, 16)?,
         life: life(row.get(17)?),
-        store: if row.get::<_, Option<i64>>(18)? == Some(STORED) { StoreState::Stored } else { StoreState::Pending },
+        store: if row.get::<_, Option<i64>>(18)?.is_some_and(|s| s >= STORED) {
+            StoreState::Stored
+        } else {
+            StoreState::Pending
+        },
         deleted: opt_time(row, 19)?,
         recovered: row.get(20)?,
+        deleted_by: row.get(22)?,
     };
     Ok(ArtifactRow { artifact, parent: ino(row, 5)?, root: ino(row, 21)? })
 }

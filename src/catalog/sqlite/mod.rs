@@ -14,6 +14,7 @@ mod blobs;
 mod changes;
 mod check;
 mod codec;
+mod collect;
 mod commit;
 mod find;
 mod labels;
@@ -27,7 +28,9 @@ mod rename;
 mod reserve;
 mod schema;
 mod seal;
+mod sweep;
 mod tree;
+mod upkeep;
 mod versions;
 mod writer;
 

@@ -102,6 +102,7 @@ pub fn restore(
         chunks: Chunks::default(),
         midstate: None,
         bytes: Payload::Known,
+        begun: 0,
         content_type: guessed,
         // The key named the operation that made it, not this one.
         labels: Labels { idempotency_key: None, ..old.labels },
@@ -110,6 +111,22 @@ pub fn restore(
         now,
     };
     commit::restore(c, origin, rules, &again)
+}
+
+/// What is in the trash becomes one of the deleted versions of another name of its session: restored, it stands there.
+pub fn move_in_trash(c: &Connection, artifact: ArtifactId, to: (Ino, &Name), now: Timestamp) -> Result<()> {
+    let old = artifacts::known(c, artifact)?
+        .filter(|a| a.life == TRASHED && !a.expired(now))
+        .ok_or_else(|| artifacts::missing(artifact))?;
+    let dir = tree::writable_dir(c, to.0)?;
+    if dir.session != old.session {
+        return Err(make::across());
+    }
+    tree::check_reserved(c, &dir, to.1)?;
+    if artifacts::is_filed_at(c, artifact, to.0, to.1)? {
+        return Ok(());
+    }
+    artifacts::refile(c, artifact, to.0, to.1)
 }
 
 /// The directory itself, or what stands at its path now, or itself again if nothing does.

@@ -130,6 +130,7 @@ impl Record {
             store: StoreState::Stored,
             deleted: None,
             recovered: self.recovered,
+            deleted_by: None,
         })
     }
 }

@@ -41,7 +41,7 @@ pub fn entry(c: &Connection, parent: Ino, name: &Name, now: Timestamp) -> Result
     let row = c
         .prepare_cached(&sql)?
         .query_row(params![int(parent.0), name.as_bytes(), now.0], |r| {
-            Ok((codec::node(r, 0)?, r.get::<_, Option<bool>>(17)?.unwrap_or(false)))
+            Ok((codec::node(r, 0)?, r.get::<_, Option<bool>>(18)?.unwrap_or(false)))
         })
         .optional()?;
     Ok(row.map(|(node, expired)| Entry { parent, name: name.clone(), node, expired }))

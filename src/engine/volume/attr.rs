@@ -27,6 +27,8 @@ pub struct Attr {
     pub ctime: Timestamp,
     /// The kernel may keep it until it is told otherwise. False while writes bypass the daemon.
     pub keep: bool,
+    /// When the file ceases: nothing is kept beyond it.
+    pub expires: Option<Timestamp>,
 }
 
 impl Attr {
@@ -50,6 +52,7 @@ impl Attr {
             mtime: node.mtime,
             ctime: node.ctime,
             keep: true,
+            expires: node.expires,
         }
     }
 

@@ -58,6 +58,11 @@ impl Handles {
         self.table.read().get(&fh).cloned().ok_or_else(|| Error::new(Kind::BadHandle, "no such open file"))
     }
 
+    /// All that are open now.
+    pub fn all(&self) -> Vec<Arc<Handle>> {
+        self.table.read().values().cloned().collect()
+    }
+
     pub fn remove(&self, fh: u64) -> Option<Arc<Handle>> {
         self.table.write().remove(&fh)
     }

@@ -86,11 +86,14 @@ impl Volume {
             mtime: at,
             ctime: at,
             keep: false,
+            expires: None,
         }
     }
 
     fn artifact_attr(&self, artifact: &Artifact) -> Attr {
-        self.hidden_node(What::Artifact(artifact.id), NodeKind::File, 0o444, artifact.size, artifact.created)
+        // In the trash, the time of the deletion.
+        let at = artifact.deleted.filter(|_| artifact.life == Life::Trashed).unwrap_or(artifact.created);
+        self.hidden_node(What::Artifact(artifact.id), NodeKind::File, 0o444, artifact.size, at)
     }
 
     /// `None`: no hidden entry of that name here.
@@ -251,7 +254,7 @@ impl Volume {
     }
 
     /// Deleted artifacts as `<name>~<last 6 of the ID>`, so that two of one name stay apart.
-    async fn trashed(&self, session: SessionId) -> Result<Vec<Listed>> {
+    pub(super) async fn trashed(&self, session: SessionId) -> Result<Vec<Listed>> {
         let query = Query { session: some(session), life: Life::Trashed, ..Query::all(self.store.tenant.id) };
         let artifacts = self.all(query).await?;
         Ok(artifacts

@@ -215,6 +215,7 @@ impl Live {
             mtime: st.mtime(&stamp),
             ctime: st.ctime.max(stamp.ctime),
             keep: false,
+            expires: None,
         })
     }
 

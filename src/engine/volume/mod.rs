@@ -47,7 +47,8 @@ pub mod process;
 pub mod rename;
 pub mod save;
 pub mod setattr;
-pub mod tree;
+mod trash;
+mod tree;
 pub mod upkeep;
 
 use std::collections::HashMap;
@@ -73,7 +74,7 @@ use live::Live;
 use overlay::Overlay;
 
 /// Who asks: as the kernel says it. `pid` is a thread's ID.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub uid: u32,
     pub gid: u32,
@@ -113,6 +114,8 @@ pub struct Volume {
     settle: tokio::sync::Notify,
     /// Staging files that nobody can change any more and whose stamp was that of the committed bytes.
     parted: Mutex<std::collections::HashSet<String>>,
+    /// Who deleted last: `rm -r` asks /proc once, not for each file.
+    deleter: Mutex<trash::Deleter>,
 }
 
 impl Volume {
@@ -156,6 +159,7 @@ impl Volume {
             busy: tokio::sync::watch::Sender::new(0),
             settle: tokio::sync::Notify::new(),
             parted: Mutex::default(),
+            deleter: Mutex::default(),
         }))
     }
 

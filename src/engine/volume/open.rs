@@ -124,7 +124,7 @@ impl Volume {
                 return Ok((self.attr_of_pending(&live)?, opened));
             }
             Some(Found::Committed(node)) => {
-                let opened = self.open_file(node.ino, open, caller).await?;
+                let opened = Box::pin(self.open_file(node.ino, open, caller)).await?;
                 return Ok((self.getattr(node.ino).await?, opened));
             }
             None => {}

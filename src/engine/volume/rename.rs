@@ -19,6 +19,9 @@ impl Volume {
     /// # Errors
     /// As rename(2): `CrossSession` between sessions, `Exists` with [`RenameMode::NoReplace`], …
     pub async fn rename(self: &Arc<Self>, from: (Ino, &Name), to: (Ino, &Name), mode: RenameMode) -> Result<()> {
+        if super::hidden::is_hidden(from.0) {
+            return Box::pin(self.restore_hidden(from, to, mode)).await;
+        }
         let from_session = self.may_name(from.0, from.1).await?.session;
         let to_session = self.may_name(to.0, to.1).await?.session;
         if from_session != to_session {

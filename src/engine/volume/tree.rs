@@ -152,7 +152,10 @@ impl Volume {
     ///
     /// # Errors
     /// `NotFound`, `IsADirectory`, `Sealed`.
-    pub async fn unlink(&self, parent: Ino, name: &Name) -> Result<()> {
+    pub async fn unlink(&self, parent: Ino, name: &Name, caller: Caller) -> Result<()> {
+        if hidden::is_hidden(parent) {
+            return self.purge_hidden(parent, name).await;
+        }
         self.may_name(parent, name).await?;
         loop {
             let pending = self.overlay.lock().get(parent, name).map(|e| e.live.clone());
@@ -167,7 +170,8 @@ impl Volume {
                 return Ok(());
             }
         }
-        let removed = self.store.catalog.unlink(self.store.origin, parent, name, self.now()).await?;
+        let by = self.deleter(caller);
+        let removed = self.store.catalog.unlink_by(self.store.origin, parent, name, by, self.now()).await?;
         self.after_removal(&removed).await;
         self.overlay.lock().untouch(parent);
         Ok(())

@@ -56,6 +56,7 @@ async fn child() {
                     chunks: Chunks::default(),
                     midstate: None,
                     bytes: Payload::Inline(content.into()),
+                    begun: 0,
                     content_type: String::from("text/plain"),
                     labels: Labels::default(),
                     mtime: NOW,

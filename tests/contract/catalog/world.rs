@@ -173,6 +173,8 @@ impl World {
             chunks: Chunks::default(),
             midstate: None,
             bytes: Payload::Stored,
+            // Nothing is deleted after that.
+            begun: i64::MAX.unsigned_abs(),
             content_type: String::from("text/plain"),
             labels: Labels::default(),
             mtime: Timestamp(now.0 - 1),

@@ -1,0 +1,127 @@
+//! [`Upkeep`] for SQLite: which connection runs what, and what is durable.
+
+use async_trait::async_trait;
+
+use super::{SqliteCatalog, collect, recover, sweep, write_something};
+use crate::artifact::Result;
+use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
+use crate::artifact::life::Bounds;
+use crate::artifact::name::Name;
+use crate::artifact::record::Artifact;
+use crate::artifact::time::Timestamp;
+use crate::catalog::upkeep::{Doomed, ExpiredName, Garbage, Swept, Unneeded, Upkeep};
+use crate::catalog::{Origin, Removed};
+
+#[async_trait]
+impl Upkeep for SqliteCatalog {
+    async fn unlink_by(
+        &self,
+        origin: Origin,
+        parent: Ino,
+        name: &Name,
+        by: Option<String>,
+        now: Timestamp,
+    ) -> Result<Removed> {
+        let name = name.clone();
+        self.change(move |c| sweep::unlink_by(c, origin, parent, &name, by.as_deref(), now)).await
+    }
+
+    async fn restore_to(
+        &self,
+        origin: Origin,
+        artifact: ArtifactId,
+        to: (Ino, &Name),
+        id: ArtifactId,
+        fresh: (Ino, u64),
+        now: Timestamp,
+    ) -> Result<Artifact> {
+        let (parent, name) = (to.0, to.1.clone());
+        let rules = self.versions;
+        self.durable(move |c| {
+            recover::move_in_trash(c, artifact, (parent, &name), now)?;
+            recover::restore(c, origin, rules, artifact, id, fresh, now)
+        })
+        .await
+    }
+
+    async fn expired_names(
+        &self,
+        tenant: TenantId,
+        after: Timestamp,
+        until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ExpiredName>> {
+        self.readers.read(|c| sweep::expired_names(c, tenant, after, until, limit))
+    }
+
+    async fn sweep(&self, tenant: TenantId, bounds: Bounds, limit: u32) -> Result<Swept> {
+        self.change(move |c| sweep::sweep(c, tenant, &bounds, limit)).await
+    }
+
+    async fn survey(&self, tenant: TenantId, bounds: Bounds) -> Result<Swept> {
+        self.scan(move |c| sweep::survey(c, tenant, &bounds)).await
+    }
+
+    async fn purge(&self, tenant: TenantId, ids: Vec<ArtifactId>, now: Timestamp) -> Result<Swept> {
+        self.durable(move |c| sweep::purge(c, tenant, &ids, now)).await
+    }
+
+    async fn suspects(&self, tenant: TenantId, limit: u32) -> Result<Vec<BlobHash>> {
+        self.scan(move |c| collect::suspects(c, tenant, limit)).await
+    }
+
+    async fn unneeded(&self, tenant: TenantId, after: Option<BlobHash>, limit: u32) -> Result<Unneeded> {
+        self.scan(move |c| collect::unneeded(c, tenant, after, limit)).await
+    }
+
+    async fn condemn(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<Vec<Doomed>> {
+        self.change(move |c| collect::condemn(c, tenant, &hashes, now)).await
+    }
+
+    async fn take_condemned(
+        &self,
+        tenant: TenantId,
+        before: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Doomed>> {
+        // Durable, as is every sweep before it: the bytes go next, and no record may come back that needs them.
+        self.durable(move |c| {
+            write_something(c)?;
+            collect::take(c, tenant, before, limit, now)
+        })
+        .await
+    }
+
+    async fn deleting(&self, tenant: TenantId, after: Option<BlobHash>, limit: u32) -> Result<Vec<Doomed>> {
+        self.scan(move |c| collect::deleting(c, tenant, after, limit)).await
+    }
+
+    async fn deleting_since(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Timestamp>> {
+        self.readers.read(|c| collect::deleting_since(c, tenant, hash))
+    }
+
+    async fn forget_deleted(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<()> {
+        self.change(move |c| collect::forget(c, tenant, &hashes, now)).await
+    }
+
+    async fn deletions(&self) -> Result<u64> {
+        self.readers.read(collect::deletions)
+    }
+
+    async fn claim_orphan(&self, tenant: TenantId, blob: Doomed, now: Timestamp) -> Result<bool> {
+        self.durable(move |c| collect::claim(c, tenant, blob, now)).await
+    }
+
+    async fn unknown_blobs(&self, tenant: TenantId, hashes: Vec<BlobHash>) -> Result<Vec<BlobHash>> {
+        self.scan(move |c| collect::unknown(c, tenant, hashes)).await
+    }
+
+    async fn hold(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<u64> {
+        self.change(move |c| collect::hold(c, tenant, &hashes, now)).await
+    }
+
+    async fn garbage(&self, tenant: TenantId, before: Timestamp) -> Result<Garbage> {
+        self.scan(move |c| collect::garbage(c, tenant, before)).await
+    }
+}

@@ -1,0 +1,113 @@
+//! The trash through the mount: who deleted, back out of `.trash` by `mv`, away for good by `rm`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::artifact::ids::{ArtifactId, BlobHash, Ino};
+use crate::artifact::name::Name;
+use crate::artifact::record::NodeKind;
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::{Origin, RenameMode};
+
+use super::handles::Handle;
+use super::hidden::{What, is_hidden};
+use super::save::Why;
+use super::tree::Found;
+use super::{Caller, Volume, process};
+
+/// A process keeps its name for at least this long.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Who deleted last, and when that was found out.
+#[derive(Default)]
+pub struct Deleter(Option<(Caller, Instant, Option<String>)>);
+
+impl Volume {
+    /// Who deletes, for the trash: `planner (rm, uid 1000)`, as far as `/proc` tells.
+    pub(super) fn deleter(&self, caller: Caller) -> Option<String> {
+        let known = self.deleter.lock().0.clone();
+        if let Some((_, _, text)) = known.filter(|(who, at, _)| *who == caller && at.elapsed() < FRESH) {
+            return text;
+        }
+        let labels = process::labels_of(caller.pid, caller.uid);
+        let program = labels.provenance.executable.as_deref().and_then(|path| path.rsplit('/').next());
+        let process = format!("{}, uid {}", program.unwrap_or("a program"), caller.uid);
+        let text = Some(match labels.env_agent_id {
+            Some(agent) => format!("{agent} ({process})"),
+            None => process,
+        });
+        self.deleter.lock().0 = Some((caller, Instant::now(), text.clone()));
+        text
+    }
+
+    /// The deleted artifact that `.trash/NAME` shows.
+    async fn in_trash(&self, dir: Ino, name: &Name) -> Result<ArtifactId> {
+        let What::Trash(session) = self.hidden.what(dir)? else {
+            return Err(Error::new(Kind::Reserved, "outputfs keeps this directory for itself"));
+        };
+        let listed = self.trashed(session).await?;
+        let found = listed.into_iter().find(|l| l.name == name.as_bytes());
+        found
+            .and_then(|l| self.hidden_artifact(l.attr.ino))
+            .ok_or_else(|| Error::not_found(format!("{name}: not in the trash")))
+    }
+
+    /// `mv .trash/NAME TO`: restored under that name, as a new version of what stands there.
+    pub(super) async fn restore_hidden(
+        self: &Arc<Self>,
+        from: (Ino, &Name),
+        to: (Ino, &Name),
+        mode: RenameMode,
+    ) -> Result<()> {
+        let artifact = self.in_trash(from.0, from.1).await?;
+        if is_hidden(to.0) {
+            return Err(Error::new(Kind::Reserved, "outputfs keeps this directory for itself"));
+        }
+        self.may_name(to.0, to.1).await?;
+        match (self.find(to.0, to.1).await?, mode) {
+            (_, RenameMode::Exchange) => return Err(Error::invalid("what was deleted cannot be exchanged")),
+            (Some(_), RenameMode::NoReplace) => return Err(Error::new(Kind::Exists, format!("{}: exists", to.1))),
+            (Some(Found::Committed(node)), _) if node.kind == NodeKind::Dir => {
+                return Err(Error::new(Kind::IsADirectory, format!("{}: is a directory", to.1)));
+            }
+            (Some(Found::Pending(live)), _) => {
+                self.save(&live, Why::Birth).await?;
+            }
+            _ => {}
+        }
+        let fresh = (Ino(self.number().await?), self.number().await?);
+        let id = self.store.new_artifact_id();
+        // This mount's kernel must hear of it too: it believes to have moved a hidden file.
+        self.store.catalog.restore_to(Origin::NOBODY, artifact, to, id, fresh, self.now()).await?;
+        Ok(())
+    }
+
+    /// `rm .trash/NAME`: gone for good.
+    pub(super) async fn purge_hidden(&self, dir: Ino, name: &Name) -> Result<()> {
+        let artifact = self.in_trash(dir, name).await?;
+        self.store.purge(&[artifact]).await.map(drop)
+    }
+
+    /// Bytes that are open here and that nothing else needs any more stay in the store a while longer.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn hold_open_blobs(&self) -> Result<()> {
+        let mut hashes: Vec<BlobHash> = self.readers.lock().keys().copied().collect();
+        hashes.extend(self.handles.all().iter().filter_map(|handle| match &**handle {
+            Handle::Content(reader) => Some(reader.0.hash()),
+            Handle::File { reader, .. } => reader.lock().as_ref().map(|r| r.0.hash()),
+            Handle::Fixed(_) | Handle::Ctl(_) => None,
+        }));
+        hashes.sort_unstable();
+        hashes.dedup();
+        if hashes.is_empty() {
+            return Ok(());
+        }
+        let held = self.store.catalog.hold(self.store.tenant.id, hashes, self.now()).await?;
+        if held > 0 {
+            tracing::debug!(held, "deleted files are open here: their bytes stay");
+        }
+        Ok(())
+    }
+}

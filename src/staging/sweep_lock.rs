@@ -1,0 +1,58 @@
+//! Whoever deletes blobs of a tenant holds this: one process of a state directory at a time.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+
+use rustix::fs::FlockOperation;
+
+use super::state_dir::StateDir;
+use crate::artifact::{Error, Result};
+
+/// A lock that the kernel lets go of when its process dies.
+#[derive(Debug)]
+pub struct SweepLock {
+    _file: File,
+}
+
+impl SweepLock {
+    /// `None`: another process, or another task of this one, holds it. Does not wait.
+    ///
+    /// # Errors
+    /// I/O errors with the path.
+    pub fn try_take(state: &StateDir, tenant: &str) -> Result<Option<Self>> {
+        let path = state.root().join(format!("sweep-{tenant}.lock"));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(&path)
+            .map_err(|e| Error::io(&path, &e))?;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(Self { _file: file })),
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(Error::io(&path, &e.into())),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_tenants_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let held = SweepLock::try_take(&state, "a").unwrap().unwrap();
+        assert!(SweepLock::try_take(&state, "a").unwrap().is_none());
+        assert!(SweepLock::try_take(&state, "b").unwrap().is_some());
+        drop(held);
+        assert!(SweepLock::try_take(&state, "a").unwrap().is_some());
+    }
+}
