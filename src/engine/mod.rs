@@ -24,3 +24,4 @@ pub mod status;
 pub mod store;
 pub mod verify;
 pub mod volume;
+pub mod watch;
