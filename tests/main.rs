@@ -5,6 +5,7 @@ mod arrows;
 mod cli;
 mod contract;
 mod http;
+mod mcp;
 mod mount;
 mod store;
 mod support;

@@ -16,6 +16,7 @@ pub mod pages;
 pub mod range;
 pub mod server;
 pub mod takeover;
+pub mod zip;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
