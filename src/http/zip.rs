@@ -21,7 +21,6 @@ use crate::blob::reader::ContentReader;
 use crate::http::App;
 use crate::http::disposition::{Mode, content_disposition};
 use crate::http::errors::Problem;
-use crate::http::media::Media;
 
 /// One read of a file.
 const PIECE: usize = 256 << 10;
@@ -159,22 +158,17 @@ fn failed(e: &dyn std::fmt::Display) -> Error {
 }
 
 fn options(artifact: &Artifact) -> SimpleFileOptions {
-    // Deflate for all: a stored entry of unknown length is not readable as a stream. What does not shrink is passed on.
-    let level = if shrinks(artifact) { 1 } else { 0 };
+    // Deflate for all: a stored entry whose length comes after it is not readable as a stream. At the fastest level,
+    // also because most of what is large does not shrink.
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Deflated)
-        .compression_level(Some(level))
+        .compression_level(Some(1))
         .large_file(true)
         .unix_permissions(0o644);
     match moment(artifact.created) {
         Some(time) => options.last_modified_time(time),
         None => options,
     }
-}
-
-fn shrinks(artifact: &Artifact) -> bool {
-    let media = Media::of(&artifact.content_type);
-    media.is_text() || media.essence.ends_with("xml") || matches!(media.essence.as_str(), "text/html" | "image/bmp")
 }
 
 /// UTC: the format knows no zone.
@@ -207,5 +201,17 @@ fn entry_name(artifact: &Artifact) -> String {
             None => format!("{name}.{}", artifact.id),
         },
         (false, _) => artifact.id.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_the_format_are_utc() {
+        let at = moment(Timestamp::from_parts(1_700_000_000, 0)).unwrap();
+        assert_eq!((at.year(), at.month(), at.day(), at.hour(), at.minute()), (2023, 11, 14, 22, 13));
+        assert!(moment(Timestamp(0)).is_none(), "the format begins in 1980");
     }
 }

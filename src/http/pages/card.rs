@@ -77,7 +77,7 @@ fn glyph(artifact: &Artifact, kind: Kind) -> String {
     let name = display_bytes(&artifact.filename);
     let ending = name.rsplit('/').next().and_then(|n| n.rsplit_once('.')).map(|(_, e)| e);
     match ending {
-        Some(e) if (1..=6).contains(&e.len()) && e.bytes().all(|b| b.is_ascii_alphanumeric()) => e.to_ascii_uppercase(),
+        Some(e) if (1..=8).contains(&e.len()) && e.bytes().all(|b| b.is_ascii_alphanumeric()) => e.to_ascii_uppercase(),
         _ if kind == Kind::Pdf => String::from("PDF"),
         _ => String::from("FILE"),
     }

@@ -76,7 +76,7 @@ fn render(
                 span { "Begun " (time(session.created)) }
                 @if let Some(last) = facets.last { span { "latest file " (time(last)) } }
             }
-            @if facets.agents.len() == 1 || facets.agents.len() > 1 {
+            @if !facets.agents.is_empty() {
                 p.facts.agents {
                     "Made by "
                     @for (n, (agent, files)) in facets.agents.iter().take(8).enumerate() {

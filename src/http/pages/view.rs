@@ -44,9 +44,10 @@ pub async fn respond(
             None
         }
     };
+    let framed = Kind::of(artifact) != Kind::Pdf || preview::pdf::is_passive(app, artifact).await;
     let name = display_bytes(&artifact.filename);
     let title = format!("{} · {}", visible(&name), session.name);
-    let content = render(session, artifact, preview.as_ref(), &versions, token.reveal());
+    let content = render(session, artifact, preview.as_ref(), framed, &versions, token.reveal());
     Ok(super::page(StatusCode::OK, &title, &content))
 }
 
@@ -54,6 +55,7 @@ fn render(
     session: &Session,
     artifact: &Artifact,
     preview: Option<&Preview>,
+    framed: bool,
     versions: &[Artifact],
     token: &str,
 ) -> Markup {
@@ -78,7 +80,7 @@ fn render(
         }
         main.view {
             section.{ "content " (css(kind)) } aria-label="Content" {
-                (body(artifact, kind, preview, &file))
+                (body(artifact, kind, preview, framed, &file))
                 @if let Some(preview) = preview {
                     @if let Some(note) = &preview.note { p.more { (note) ". " a href={ (file) "?download=1" } { "Download all of it" } } }
                     @else if preview.cut { p.more { "This is its beginning. " a href={ (file) "?download=1" } { "Download all of it" } } }
@@ -114,7 +116,7 @@ fn render(
     }
 }
 
-fn body(artifact: &Artifact, kind: Kind, preview: Option<&Preview>, file: &str) -> Markup {
+fn body(artifact: &Artifact, kind: Kind, preview: Option<&Preview>, framed: bool, file: &str) -> Markup {
     let name = display_bytes(&artifact.filename);
     let name = visible(&name);
     if artifact.size == 0 {
@@ -124,6 +126,9 @@ fn body(artifact: &Artifact, kind: Kind, preview: Option<&Preview>, file: &str) 
         Kind::Picture => html! { a href=(file) { img src=(file) alt=(name); } },
         Kind::Video => html! { video src=(file) controls preload="metadata" aria-label=(name) {} },
         Kind::Audio => html! { audio src=(file) controls preload="metadata" aria-label=(name) {} },
+        Kind::Pdf if !framed => html! {
+            p.empty { "This document is large, encrypted, or may hold scripts, so it is not shown here." }
+        },
         Kind::Pdf => html! {
             iframe src=(file) title=(name) {}
             p.more { a href=(file) { "Open the document by itself" } }

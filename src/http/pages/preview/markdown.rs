@@ -133,9 +133,10 @@ fn shown(text: &str) -> String {
 
 fn lower(level: HeadingLevel) -> HeadingLevel {
     match level {
-        HeadingLevel::H1 => HeadingLevel::H3,
-        HeadingLevel::H2 => HeadingLevel::H4,
-        HeadingLevel::H3 => HeadingLevel::H5,
+        HeadingLevel::H1 => HeadingLevel::H2,
+        HeadingLevel::H2 => HeadingLevel::H3,
+        HeadingLevel::H3 => HeadingLevel::H4,
+        HeadingLevel::H4 => HeadingLevel::H5,
         _ => HeadingLevel::H6,
     }
 }
@@ -151,7 +152,7 @@ mod tests {
     #[test]
     fn markdown_is_rendered() {
         let out = html("# Title\n\n| a | b |\n|---|---|\n| 1 | *2* |\n\n- [x] done\n\n```rust\nfn f() {}\n```\n");
-        for part in ["<h3>Title</h3>", "<table>", "<em>2</em>", "type=\"checkbox\"", "fn f() {}"] {
+        for part in ["<h2>Title</h2>", "<table>", "<em>2</em>", "type=\"checkbox\"", "fn f() {}"] {
             assert!(out.contains(part), "{part}: {out}");
         }
     }

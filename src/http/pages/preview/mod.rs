@@ -5,6 +5,7 @@ pub mod json;
 pub mod markdown;
 pub mod notebook;
 pub mod parquet;
+pub mod pdf;
 pub mod table;
 
 use std::collections::HashMap;

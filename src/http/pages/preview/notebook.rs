@@ -106,7 +106,7 @@ mod tests {
                 {"output_type":"display_data","data":{"image/png":"\" onerror=\"x","text/plain":"fallback"}},
                 {"output_type":"error","traceback":["\u001b[0;31mValueError\u001b[0m: bad"]}]}]}"##;
         let out = render(text, &Place::new("f/", b"a.ipynb"), Extent::Whole).unwrap().into_string();
-        assert!(out.contains("<h3>Title</h3>") && out.contains("data:image/png;base64,aGk="), "{out}");
+        assert!(out.contains("<h2>Title</h2>") && out.contains("data:image/png;base64,aGk="), "{out}");
         assert!(out.contains("fallback") && out.contains("ValueError: bad"), "{out}");
         assert!(!out.contains("<script") && !out.contains("<b>") && !out.contains("\" onerror"), "{out}");
         for bad in ["", "[]", "{}", "{\"cells\":3}"] {

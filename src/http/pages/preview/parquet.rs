@@ -25,6 +25,8 @@ const PAGE_MAX: u64 = 16 << 20;
 const READ_MAX: usize = 64 << 20;
 /// Read ahead where the reader takes a few bytes at a time.
 const AHEAD: usize = 64 << 10;
+/// The last bytes of a file: the footer's length and the format's name. No page's header is as short.
+const FOOTER: usize = 8;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// `None` when it is none, or one that is not to be trusted.
@@ -102,9 +104,7 @@ impl ChunkReader for Chunks {
     fn get_read(&self, start: u64) -> Result<Ahead> {
         let rest = usize::try_from(self.len().saturating_sub(start)).unwrap_or(usize::MAX);
         let bytes = self.fetch(start, rest.min(AHEAD))?;
-        // Only headers of pages are read in this way.
-        modest(&bytes)?;
-        Ok(Ahead(std::io::Cursor::new(bytes)))
+        Ok(Ahead { bytes: std::io::Cursor::new(bytes), footer: rest <= FOOTER })
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
@@ -118,11 +118,18 @@ impl ChunkReader for Chunks {
 }
 
 /// The next bytes of a file, enough for the header of any honest page.
-struct Ahead(std::io::Cursor<Bytes>);
+struct Ahead {
+    bytes: std::io::Cursor<Bytes>,
+    footer: bool,
+}
 
 impl Read for Ahead {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read(into)
+        // But for the footer's length, what is really read in this way are headers of pages.
+        if self.bytes.position() == 0 && !self.footer {
+            modest(self.bytes.get_ref()).map_err(std::io::Error::other)?;
+        }
+        self.bytes.read(into)
     }
 }
 
