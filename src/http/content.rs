@@ -98,6 +98,8 @@ pub async fn respond(app: &App, request: ContentRequest<'_>) -> Result<Response,
     // Browsers' own viewers of PDF and video do not start in a sandbox, and need none.
     if media.treatment != Treatment::Safe {
         set(out, header::CONTENT_SECURITY_POLICY, if framed { FRAME } else { SANDBOX });
+        // Without it Chromium opens a connection for a frame in the frame before the policy forbids it.
+        set(out, HeaderName::from_static("connection-allowlist"), "()");
     }
     Ok(response)
 }

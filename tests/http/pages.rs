@@ -151,6 +151,7 @@ fn a_document_in_a_frame_has_no_script_no_network_and_no_origin() {
         assert!(framed.header("content-disposition").starts_with("inline"));
         let policy = framed.header("content-security-policy");
         assert!(policy.starts_with("sandbox; default-src 'none';") && !policy.contains("allow-"), "{policy}");
+        assert_eq!(framed.header("connection-allowlist"), "()");
         assert!(!policy.contains("script-src") && policy.contains("img-src data:;"), "{policy}");
     }
     let other = server.get(&format!("{link}/f/{}?frame=1", xml.id), &[]);
@@ -197,7 +198,10 @@ fn a_file_has_a_page_with_its_versions() {
     let link = server.link_to_session("run");
     let page = server.get(&format!("{link}/v/{}", first.id), &[]);
     let text = page.text();
-    assert!(page.status == 200 && text.contains("not the newest") && text.contains("<td class=\"num\">1</td>"), "{text}");
+    assert!(
+        page.status == 200 && text.contains("not the newest") && text.contains("<td class=\"num\">1</td>"),
+        "{text}"
+    );
     assert!(text.contains(&format!("href=\"{}\"", second.id)) && text.contains(&first.hash.to_hex()));
     for none in [foreign.id.to_string(), "a.csv".into(), "x".into()] {
         assert_eq!(server.get(&format!("{link}/v/{none}"), &[]).status, 404, "{none}");
@@ -209,8 +213,14 @@ fn all_of_a_session_is_one_archive() {
     let server = Server::start();
     let deep = [b"d".repeat(250).as_slice(); 400].join(&b'/');
     let large = noise(3 << 20);
-    let files: [(&[u8], &[u8]); 6] =
-        [(b"a/b.txt", b"hello"), (b"large.bin", &large), (b"empty", b""), (b"\xff.bin", b"x"), (b"a\\b", b"y"), (&deep, b"z")];
+    let files: [(&[u8], &[u8]); 6] = [
+        (b"a/b.txt", b"hello"),
+        (b"large.bin", &large),
+        (b"empty", b""),
+        (b"\xff.bin", b"x"),
+        (b"a\\b", b"y"),
+        (&deep, b"z"),
+    ];
     for (name, content) in files {
         server.push("run", name, content);
     }

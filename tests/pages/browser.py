@@ -152,7 +152,7 @@ class Recorder(threading.Thread):
             with connection:
                 connection.settimeout(2)
                 try:
-                    self.heard.append(connection.recv(200).split(b"\r\n")[0].decode())
+                    self.heard.append(connection.recv(200).split(b"\r\n")[0].decode(errors="replace"))
                 except OSError:
                     self.heard.append("a connection")
 
@@ -319,8 +319,7 @@ def main():
         with sync_playwright() as p:
             recorder = Recorder()
             recorder.start()
-            # The recorder is reached by that name, and by any other but ours.
-            rules = f"MAP * 127.0.0.1:{recorder.port}, EXCLUDE 127.0.0.1"
+            rules = f"MAP evil.example 127.0.0.1:{recorder.port}"
             browser = p.chromium.launch(
                 executable_path=CHROMIUM,
                 args=["--no-sandbox", "--disable-background-networking", f"--host-resolver-rules={rules}"],

@@ -56,7 +56,9 @@ fn passive(bytes: &[u8]) -> bool {
         return false;
     }
     let mut budget = UNPACKED_MAX;
-    for (at, _) in bytes.windows(6).enumerate().filter(|(_, w)| *w == b"stream") {
+    let begins = |at: &usize| bytes[*at..].starts_with(b"stream") && !bytes[..*at].ends_with(b"end");
+    let streams: Vec<usize> = (0..bytes.len()).filter(begins).collect();
+    for &at in &streams {
         let head = plain(&bytes[at.saturating_sub(DICTIONARY)..at]);
         // The dictionary of this stream alone: what stands before it belongs to others.
         let from = head.windows(4).rposition(|w| w == b" obj").unwrap_or(0);
@@ -78,10 +80,8 @@ fn passive(bytes: &[u8]) -> bool {
         }
     }
     // An object stream whose dictionary was not where it is looked for.
-    let streams = bytes.windows(6).enumerate().filter(|(_, w)| *w == b"stream");
-    let near = streams.filter(|(at, _)| contains(&plain(&bytes[at.saturating_sub(DICTIONARY)..*at]), b"/ObjStm")).count();
-    let named = count(&plain(bytes), b"/ObjStm");
-    near >= named
+    let near = |at: &&usize| contains(&plain(&bytes[at.saturating_sub(DICTIONARY)..**at]), b"/ObjStm");
+    streams.iter().filter(near).count() >= count(&plain(bytes), b"/ObjStm")
 }
 
 /// `None` when it is damaged or too large.
