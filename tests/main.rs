@@ -7,5 +7,6 @@ mod contract;
 mod http;
 mod mcp;
 mod mount;
+mod pages;
 mod store;
 mod support;

@@ -8,6 +8,7 @@ Screenshots go to OUT_DIR. Exits 0 when nothing ran that should not, nothing bro
 import json
 import os
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -23,6 +24,7 @@ from io import BytesIO
 from playwright.sync_api import sync_playwright
 
 BINARY, CHROMIUM, AXE, OUT = sys.argv[1:5]
+CHROMIUM = shutil.which(CHROMIUM)
 DEADLINE = 20
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
