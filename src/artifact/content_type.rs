@@ -30,6 +30,12 @@ pub fn guess(name: &[u8], head: &[u8]) -> String {
         .to_owned()
 }
 
+/// The type of a file that grew at its end: what it was before, unless its name says better.
+#[must_use]
+pub fn guess_grown(name: &[u8], before: &str) -> String {
+    by_name(name).unwrap_or(before).to_owned()
+}
+
 fn by_name(name: &[u8]) -> Option<&'static str> {
     let name = name.rsplit(|&b| b == b'/').next()?;
     let dot = name.iter().rposition(|&b| b == b'.')?;

@@ -16,6 +16,7 @@ pub mod openfile;
 pub mod query;
 pub mod record;
 pub mod time;
+pub mod versions;
 pub mod xattr;
 
 pub use error::{Error, Kind, Result};

@@ -66,6 +66,8 @@ pub struct Node {
     pub content: Option<(ArtifactId, BlobHash)>,
     /// The session is sealed: shown modes lose their `w`.
     pub sealed: bool,
+    /// 512-byte blocks that hold data, of a sparse file fewer than its size wants. None: every one.
+    pub blocks: Option<u64>,
 }
 
 /// One entry of a directory. Cookies grow with creation and are never used twice: a listing resumes after one.

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::ops::Range;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -15,7 +15,7 @@ use super::verify::{blocking, check_file, read_range};
 use super::{BlobKey, BlobStore, Body, Listed, PresignHeaders};
 use crate::artifact::ids::BlobHash;
 use crate::artifact::record::Chunks;
-use crate::artifact::{Error, Result};
+use crate::artifact::{Error, Kind, Result};
 
 /// Keys a page of [`BlobStore::list`]; S3 has the same.
 const PAGE: usize = 1000;
@@ -208,6 +208,10 @@ impl BlobStore for LocalStore {
 
     async fn put(&self, key: &BlobKey, body: Body) -> Result<()> {
         let (target, temp) = (self.path(key)?, self.temp());
+        let base = match &body {
+            Body::Grown { base, .. } => Some(self.path(base)?),
+            _ => None,
+        };
         // Never inline: fsync takes milliseconds however small the file is.
         blocking(u64::MAX, move || {
             write_durably(&temp, &target, |file| match body {
@@ -215,6 +219,16 @@ impl BlobStore for LocalStore {
                 Body::File { file: from, path, size, hash, chunks } => {
                     copy(&from, &path, file, &temp, size)?;
                     check_file(file, &temp, size, hash, &chunks)
+                }
+                Body::Grown { base_size, tail, hash, chunks, .. } => {
+                    let Some(from) = base else { return Err(Error::internal("a grown blob without its base")) };
+                    let base = File::open(&from).map_err(|e| match e.kind() {
+                        std::io::ErrorKind::NotFound => Error::new(Kind::Unsupported, "the base is gone"),
+                        _ => Error::io(&from, &e),
+                    })?;
+                    copy(&base, &from, file, &temp, base_size)?;
+                    file.write_all_at(&tail, base_size).map_err(|e| Error::io(&temp, &e))?;
+                    check_file(file, &temp, base_size + tail.len() as u64, hash, &chunks)
                 }
             })
         })

@@ -7,6 +7,8 @@
 //!   checksums exist. A mismatch is `Corrupt` and leaves nothing visible under the key.
 //! - [`BlobStore::get`] returns exactly the asked range or fails; a missing key is `NotFound`; a store that does not
 //!   answer within its deadline is `StoreUnavailable`. Reads do not verify: [`reader`] does.
+//! - A [`Body::Grown`] that the store cannot put together by itself (it does not know how, the base is too small or
+//!   gone) is `Unsupported` and leaves nothing new under the key: the caller sends all of it.
 //! - [`BlobStore::delete`] of a missing key is `Ok`.
 //! - Every method is safe to call again after a failure of any kind, also after one that came when the store
 //!   had already done the work.
@@ -61,6 +63,9 @@ pub enum Body {
     /// against `chunks` (or, up to one chunk, the whole against `hash`) in the buffer from which it is sent.
     /// `file` is open for reading; the path serves stores that can move or link it.
     File { file: Arc<std::fs::File>, path: PathBuf, size: u64, hash: BlobHash, chunks: Chunks },
+    /// All of the blob `base` of this very store, and `tail` after it, which the caller hashed in this buffer on top of the
+    /// base's hash. Only the tail is sent.
+    Grown { base: BlobKey, base_size: u64, tail: Bytes, hash: BlobHash, chunks: Chunks },
 }
 
 impl Body {
@@ -69,6 +74,7 @@ impl Body {
         match self {
             Body::Bytes { bytes, .. } => bytes.len() as u64,
             Body::File { size, .. } => *size,
+            Body::Grown { base_size, tail, .. } => base_size + tail.len() as u64,
         }
     }
 }

@@ -84,6 +84,19 @@ pub struct Birth {
     pub gid: u32,
 }
 
+/// What `stat(2)` has shown of a file before its commit, so that the commit, which may come later, changes nothing
+/// that a program has seen. `None`: unknown, then times are the commit's own and every block counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileStat {
+    /// Only with a birth: later changes come by [`Catalog::set_attributes`].
+    pub atime: Option<Timestamp>,
+    pub ctime: Option<Timestamp>,
+    /// When the name came to be: what the directory's times become, unless it has changed since.
+    pub named: Option<Timestamp>,
+    /// 512-byte blocks that hold data; fewer than the size wants: a sparse file.
+    pub blocks: Option<u64>,
+}
+
 /// Where the bytes of a commit are.
 #[derive(Clone, Debug)]
 pub enum Payload {
@@ -113,11 +126,14 @@ pub struct Commit {
     pub hash: BlobHash,
     pub size: u64,
     pub chunks: Chunks,
+    /// Where hashing goes on when bytes are appended to these: see [`Catalog::midstate`].
+    pub midstate: Option<Vec<u8>>,
     pub bytes: Payload,
     /// Guessed; `labels.content_type` wins.
     pub content_type: String,
     pub labels: Labels,
     pub mtime: Timestamp,
+    pub stat: FileStat,
     pub now: Timestamp,
 }
 
@@ -127,7 +143,7 @@ pub enum Outcome {
     New,
     /// The path held the same bytes: nothing happened, same ID.
     Same,
-    /// The handle's earlier artifact was replaced.
+    /// The handle's earlier artifact was replaced, or that of the same writer within the window.
     Collapsed,
     /// The idempotency key had made this artifact before; the name is now a hard link to it.
     Idempotent,
@@ -140,6 +156,8 @@ pub struct Committed {
     /// The inode that now stands under the name: another one than asked for with [`Outcome::Idempotent`], and when a
     /// birth met a file that another mount had made under its name meanwhile (then it is a version of that file).
     pub ino: Ino,
+    /// Staging files of the origin's mount that held the replaced version alone: nothing needs them any more.
+    pub freed: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,6 +271,8 @@ pub trait Catalog: Send + Sync + 'static {
     /// Any artifact that still exists (live, superseded, trashed), by ID. Expired ones do not exist.
     async fn artifact(&self, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Result<Option<Artifact>>;
     async fn blob(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Blob>>;
+    /// The state of SHA-256 after the blob's last whole chunk, as its first commit gave it. None where it gave none.
+    async fn midstate(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Vec<u8>>>;
     /// The `user.*` attributes of a file (its newest artifact's labels) or a directory (its defaults). Of a file,
     /// `explicit` over `environment` is all of its metadata: what directories gave it is shown as environment.
     async fn labels(&self, ino: Ino) -> Result<Labels>;

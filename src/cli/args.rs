@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::artifact::name::{SessionName, TenantName};
 use crate::artifact::time::Ttl;
-use crate::cli::value::{self, Http, Meta, Moment};
+use crate::cli::value::{self, Http, Keep, Meta, Moment};
 
 /// How `mount` tells its child to be the daemon: the child has the very arguments of its parent.
 pub const DAEMON_VARIABLE: &str = "OUTPUTFS_INTERNAL_DAEMON";
@@ -84,6 +84,13 @@ pub struct Global {
     /// When close() answers [default: store]
     #[arg(long, global = true, value_name = "WHERE", env = "OUTPUTFS_DURABILITY", hide_env_values = true)]
     pub durability: Option<DurabilityArg>,
+    /// Versions of a file that one program saves within this time are one: 500ms, 10s, off [default: 2s]
+    #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_VERSION_WINDOW", hide_env_values = true,
+          value_parser = value::window)]
+    pub version_window: Option<Duration>,
+    /// Versions that a file keeps, the newest among them; linked ones besides: 1, 50, all [default: 10]
+    #[arg(long, global = true, value_name = "N", env = "OUTPUTFS_KEEP_VERSIONS", hide_env_values = true)]
+    pub keep_versions: Option<Keep>,
     /// Base of links [default: where this host serves them]
     #[arg(long, global = true, value_name = "URL", env = "OUTPUTFS_PUBLIC_URL", hide_env_values = true)]
     pub public_url: Option<String>,

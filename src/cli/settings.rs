@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Result};
 use crate::cli::args::{DurabilityArg, Global, LinkModeArg, LogFormat};
 use crate::cli::value::{self, Http};
@@ -16,7 +17,7 @@ use crate::engine::store::{Durability, Options};
 pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7780);
 
 /// `config.toml`: what may stand in it, each as on the command line.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 17] = [
     "state_dir",
     "store",
     "s3_endpoint",
@@ -26,6 +27,8 @@ pub const KEYS: [&str; 15] = [
     "cache_size",
     "upload_timeout",
     "durability",
+    "version_window",
+    "keep_versions",
     "public_url",
     "http",
     "link_mode",
@@ -83,6 +86,10 @@ impl Settings {
                 Some(DurabilityArg::Store) | None => Durability::Store,
             },
             upload_timeout: global.upload_timeout.unwrap_or(defaults.upload_timeout),
+            versions: Rules {
+                window: global.version_window.unwrap_or(defaults.versions.window),
+                keep: global.keep_versions.map_or(defaults.versions.keep, |keep| keep.0),
+            },
             public_url: public_url.clone().unwrap_or(match file.http {
                 Some(Http::On(addr)) => url_of(addr),
                 Some(Http::Off) | None => defaults.public_url.clone(),
@@ -207,6 +214,8 @@ fn set(key: &str, value: &toml::Value, global: &mut Global, file: &mut FileSetti
         "tenant" => fill(&mut global.tenant, text_of(value)?.parse()?),
         "cache_size" => fill(&mut global.cache_size, value::size(&text_or_number(value)?)?),
         "upload_timeout" => fill(&mut global.upload_timeout, duration_of(value)?),
+        "version_window" => fill(&mut global.version_window, value::window(&text_of(value)?)?),
+        "keep_versions" => fill(&mut global.keep_versions, text_or_number(value)?.parse()?),
         "durability" => fill(&mut global.durability, choice(&text_of(value)?)?),
         "public_url" => fill(&mut global.public_url, text_of(value)?),
         "log_format" => fill(&mut global.log_format, choice(&text_of(value)?)?),

@@ -47,6 +47,30 @@ pub fn duration(text: &str) -> Result<Duration> {
     }
 }
 
+/// The window in which versions replace one another: a duration, or `off` (zero).
+///
+/// # Errors
+/// `Invalid` with examples.
+pub fn window(text: &str) -> Result<Duration> {
+    if text == "off" { Ok(Duration::ZERO) } else { duration(text) }
+}
+
+/// How many versions a path keeps: a number from 1, or `all` (none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep(pub Option<u32>);
+
+impl FromStr for Keep {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.parse::<u32>() {
+            _ if text == "all" => Ok(Self(None)),
+            Ok(n) if n > 0 => Ok(Self(Some(n))),
+            _ => Err(Error::invalid(format!("'{text}' is not a number of versions: write 1, 10, or all"))),
+        }
+    }
+}
+
 /// A moment: RFC 3339, or a duration before now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::artifact::content_type::{HEAD, guess};
+use crate::artifact::content_type::{HEAD, guess, guess_grown};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::{BlobPlace, Labels};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::Body;
-use crate::catalog::{Birth, Commit, CommitError, Committed, Outcome, Payload};
+use crate::catalog::{Birth, Commit, CommitError, Committed, FileStat, Outcome, Payload};
 use crate::engine::failpoints::hit;
 use crate::engine::store::{BYTES_IN_FLIGHT, Durability, Store, blocking};
 use crate::staging::file::StagingFile;
@@ -41,13 +41,16 @@ pub enum Source {
     /// `Corrupt` and nothing is committed (the writer was faster: hash again, or a copy). Bytes that become provisional are not read
     /// again: the caller compares the file's stamp before hashing and after `ingest`.
     File { staging: StagingFile, digest: Digest },
+    /// A blob of this tenant that is in the (remote) store, and what follows it; `digest` is of both. Where the store cannot put
+    /// them together `ingest` fails with `Unsupported`: the caller comes again with all of the bytes.
+    Grown { base: BlobHash, base_size: u64, base_type: String, tail: Bytes, digest: Digest },
 }
 
 impl Source {
     #[must_use]
     pub fn digest(&self) -> &Digest {
         match self {
-            Source::Bytes(_, digest) | Source::File { digest, .. } => digest,
+            Source::Bytes(_, digest) | Source::File { digest, .. } | Source::Grown { digest, .. } => digest,
         }
     }
 }
@@ -76,6 +79,7 @@ pub struct CommitMeta {
     pub name: Vec<u8>,
     pub labels: Labels,
     pub mtime: Timestamp,
+    pub stat: FileStat,
     /// What hashing took: for the log line.
     pub hashing: Duration,
 }
@@ -104,7 +108,14 @@ impl Store {
     /// The same; recovery wants the bytes in the store, since the staging directory is going away.
     pub(crate) async fn ingest_at(&self, source: Source, meta: CommitMeta, place: Where) -> Result<Ingested> {
         let digest = source.digest().clone();
-        let content_type = guess(&meta.name, &head(&source).await?);
+        let content_type = match &source {
+            Source::Grown { base_type, .. } => guess_grown(&meta.name, base_type),
+            _ => guess(&meta.name, &head(&source).await?),
+        };
+        if !self.stores_at_home() {
+            // What follows waits for the network: it goes on where the connections are, in the runtime, whichever thread asked.
+            tokio::task::yield_now().await;
+        }
         let mut uploading = Duration::ZERO;
         let mut recording = Duration::ZERO;
         for round in 0..ROUNDS {
@@ -129,10 +140,12 @@ impl Store {
                 hash: digest.hash,
                 size: digest.size,
                 chunks: digest.chunks.clone(),
+                midstate: digest.midstate.clone().map(|m| m.0),
                 bytes,
                 content_type: content_type.clone(),
                 labels: meta.labels.clone(),
                 mtime: meta.mtime,
+                stat: meta.stat,
                 now: self.clock.now(),
             };
             hit("ingest::before_commit")?;
@@ -141,9 +154,11 @@ impl Store {
                 let answer = self.catalog.commit(self.origin, commit).await;
                 (answer, started.elapsed())
             };
-            let (put, (answer, took)) = match &beside {
-                Some(_) => tokio::join!(self.put_beside(&source), record),
-                None => (Ok(Duration::ZERO), record.await),
+            // The record first: its transaction runs on another thread while this one signs the request.
+            let travelling = beside.as_ref().map(|_| Travelling::start(self, digest.hash));
+            let ((answer, took), put) = match travelling {
+                Some(travelling) => tokio::join!(record, self.put_beside(&source, travelling)),
+                None => (record.await, Ok(Duration::ZERO)),
             };
             recording += took;
             match answer {
@@ -181,9 +196,8 @@ impl Store {
 
     /// Uploads what is being committed; answers the time it took. If it fails, the bytes stay in the row, pending, and the
     /// settler goes on trying.
-    async fn put_beside(&self, source: &Source) -> Result<Duration> {
+    async fn put_beside(&self, source: &Source, travelling: Travelling<'_>) -> Result<Duration> {
         let started = Instant::now();
-        let travelling = Travelling::start(self, source.digest().hash);
         let done = self.put_source(source).await;
         if done.is_ok() {
             travelling.arrived();
@@ -254,6 +268,13 @@ impl Store {
                     hash: digest.hash,
                     chunks: digest.chunks.clone(),
                 },
+                Source::Grown { base, base_size, tail, digest, .. } => Body::Grown {
+                    base: self.blob_key(*base),
+                    base_size: *base_size,
+                    tail: tail.clone(),
+                    hash: digest.hash,
+                    chunks: digest.chunks.clone(),
+                },
                 _ => Body::Bytes { bytes: self.in_memory(source).await?, hash: digest.hash },
             };
             hit("ingest::before_put")?;
@@ -291,6 +312,7 @@ impl Store {
     async fn in_memory(&self, source: &Source) -> Result<Bytes> {
         match source {
             Source::Bytes(bytes, _) => Ok(bytes.clone()),
+            Source::Grown { .. } => Err(Error::new(Kind::Unsupported, "only the end of these bytes is at hand")),
             Source::File { staging, digest } => {
                 let (staging, digest) = (staging.clone(), digest.clone());
                 blocking(move || {
@@ -339,6 +361,8 @@ impl Drop for Travelling<'_> {
 async fn head(source: &Source) -> Result<Vec<u8>> {
     match source {
         Source::Bytes(bytes, _) => Ok(bytes[..bytes.len().min(HEAD)].to_vec()),
+        // Its beginning is elsewhere.
+        Source::Grown { .. } => Ok(Vec::new()),
         Source::File { staging, digest } => {
             let (staging, size) = (staging.clone(), digest.size);
             blocking(move || {

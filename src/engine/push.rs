@@ -13,7 +13,7 @@ use crate::artifact::name::{Name, SessionName, display_bytes, split_path};
 use crate::artifact::record::{Labels, Node, NodeKind, Session};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, NewNode};
+use crate::catalog::{Birth, FileStat, NewNode};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::engine::progress::{Progress, Step};
 use crate::engine::store::{Store, blocking};
@@ -91,7 +91,7 @@ impl Store {
         let staged = self.stage(source, &display_bytes(&path), &progress).await?;
         let file = match &staged.source {
             Source::File { staging, .. } => Some(staging.path.clone()),
-            Source::Bytes(..) => None,
+            Source::Bytes(..) | Source::Grown { .. } => None,
         };
         let now = self.clock.now();
         let attributes = (mode.or(staged.mode).unwrap_or(0o644), mtime.or(staged.mtime).unwrap_or(now));
@@ -151,6 +151,7 @@ impl Store {
                 name: name.as_bytes().to_vec(),
                 labels: labels.clone(),
                 mtime,
+                stat: FileStat::default(),
                 hashing: staged.took,
             };
             match self.ingest(staged.source.clone(), meta).await {

@@ -17,7 +17,7 @@ use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, Tenant
 use crate::artifact::name::{Name, display_bytes};
 use crate::artifact::record::{Artifact, Labels};
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, Commit, Origin};
+use crate::catalog::{Birth, Commit, FileStat, Origin};
 use crate::engine::failpoints::hit;
 use crate::engine::ingest::{CommitMeta, Source, Where};
 use crate::engine::settle::{BATCH, Owner, remove_staging};
@@ -60,6 +60,8 @@ struct Leftover {
     gid: u32,
     in_catalog: bool,
     labels: Labels,
+    /// Its bytes below this size are not in the file.
+    base: Option<(u64, BlobHash)>,
     committed: Option<(u64, BlobHash)>,
     retry: Option<(u64, BlobHash)>,
 }
@@ -192,6 +194,9 @@ impl Store {
 
     async fn recover_story(&self, dir: &MountDir, story: Story, report: &mut Recovery) -> Result<()> {
         let left = leftover(story, self.tenant.id)?;
+        if self.fill_base(dir, &left).await? == Filled::NothingNew {
+            return Ok(());
+        }
         let (staging_dir, file) = (dir.staging(), left.file.clone());
         let found = blocking(move || open_and_hash(&staging_dir, &file, None)).await?;
         // Settled, or its story was done and only the record is missing.
@@ -229,6 +234,36 @@ impl Store {
         self.to_trash(dir.id, &left, staging, whole, report).await
     }
 
+    /// Fills the hole of a file that was opened to append: its beginning is a stored blob's.
+    async fn fill_base(&self, dir: &MountDir, left: &Leftover) -> Result<Filled> {
+        let Some((size, hash)) = left.base else { return Ok(Filled::Whole) };
+        let staging = match StagingFile::open(&dir.staging(), &left.file) {
+            Ok(staging) => staging,
+            Err(e) if e.kind == Kind::NotFound => return Ok(Filled::Whole),
+            Err(e) => return Err(e),
+        };
+        // While it has the hole it only ever grows.
+        let known = left.committed.map_or(size, |(size, _)| size);
+        if left.retry.is_none() && staging.stamp()?.size <= known {
+            return Ok(Filled::NothingNew);
+        }
+        // What was committed from it begins with the same bytes, and is younger: the base may be gone.
+        let mut failed = None;
+        for (_, hash) in left.committed.into_iter().chain([(size, hash)]) {
+            let filled = async {
+                let reader = self.blob_reader(self.tenant.id, hash, &left.name.to_string()).await?;
+                let (source, path) = reader.as_file().await?;
+                let file = staging.clone();
+                blocking(move || file.fill_hole(&source, &path, size)).await
+            };
+            match filled.await {
+                Ok(()) => return Ok(Filled::Whole),
+                Err(e) => failed = Some(e),
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::internal("a base that was never tried")))
+    }
+
     /// The commit that `close` could not make.
     async fn make_up_for(&self, mount: MountId, left: &Leftover, source: Source) -> Result<Artifact> {
         if !left.in_catalog
@@ -246,6 +281,7 @@ impl Store {
             name: left.name.as_bytes().to_vec(),
             labels: left.labels.clone(),
             mtime: modified(&source)?,
+            stat: FileStat::default(),
             hashing: Duration::ZERO,
         };
         self.ingest_at(source, meta, Where::Store).await.map(|done| done.committed.artifact)
@@ -283,10 +319,12 @@ impl Store {
                 hash: whole.hash,
                 size: whole.size,
                 chunks: whole.chunks.clone(),
+                midstate: whole.midstate.clone().map(|m| m.0),
                 bytes: self.payload(&source, Where::Store, may_be_known).await?,
                 content_type: guess(left.name.as_bytes(), &head),
                 labels: labels.clone(),
                 mtime: modified(&source)?,
+                stat: FileStat::default(),
                 now: self.clock.now(),
             };
             match self.catalog.trash_recovered(self.origin, commit).await {
@@ -306,6 +344,15 @@ impl Store {
     }
 }
 
+/// What [`Store::fill_base`] found.
+#[derive(PartialEq, Eq)]
+enum Filled {
+    /// The file holds all of its bytes.
+    Whole,
+    /// Nothing was appended that is not committed.
+    NothingNew,
+}
+
 impl Leftover {
     fn birth(&self) -> Birth {
         Birth {
@@ -320,7 +367,7 @@ impl Leftover {
 }
 
 fn leftover(story: Story, own: TenantId) -> Result<Leftover> {
-    let Story { open, committed, retry } = story;
+    let Story { open, base, committed, retry } = story;
     let Record::Open { file, ino, tenant, session, parent, name, cookie, mode, uid, gid, in_catalog, labels } = open
     else {
         return Err(Error::internal("a story that does not begin with its opening"));
@@ -340,6 +387,7 @@ fn leftover(story: Story, own: TenantId) -> Result<Leftover> {
         gid,
         in_catalog,
         labels: *labels,
+        base,
         committed,
         retry,
     })
@@ -387,7 +435,7 @@ fn derived_id(mount: MountId, file: &str, what: &str, hash: BlobHash) -> Artifac
 fn modified(source: &Source) -> Result<crate::artifact::time::Timestamp> {
     match source {
         Source::File { staging, .. } => staging.stamp().map(|s| s.mtime),
-        Source::Bytes(..) => Err(Error::internal("a leftover without a file")),
+        Source::Bytes(..) | Source::Grown { .. } => Err(Error::internal("a leftover without a file")),
     }
 }
 

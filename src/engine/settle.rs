@@ -3,7 +3,7 @@
 //! A staging file that nobody can change any more becomes the blob (a rename in a local store); one that is in use is
 //! copied, with proof, and only when someone waits for it. The order is always: bytes in the store, the catalog says so, the staging file goes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,12 +174,23 @@ impl Store {
             }
             if seen.insert(unsettled.hash) { once.push(unsettled) } else { twice.push(unsettled) }
         }
-        let mut results = stream::iter(once)
-            .map(|u| async move {
-                let fate = self.settle_one(&u, owner).await;
-                (u, fate)
-            })
-            .buffer_unordered(WIDTH);
+        let results = stream::iter(by_file(once)).map(|group| async move {
+            let mut fates = Vec::with_capacity(group.len());
+            for unsettled in group {
+                let fate = self.settle_one(&unsettled, owner).await;
+                // The file must stay while a version in it can still be stored.
+                let stop = match &fate {
+                    Ok(fate) => *fate == Fate::Waits,
+                    Err(e) => e.kind != Kind::Corrupt,
+                };
+                fates.push((unsettled, fate));
+                if stop {
+                    break;
+                }
+            }
+            fates
+        });
+        let mut results = results.buffer_unordered(WIDTH).map(stream::iter).flatten();
         let mut step = Step::default();
         let mut done: HashSet<BlobHash> = HashSet::new();
         while let Some((unsettled, fate)) = results.next().await {
@@ -193,6 +204,12 @@ impl Store {
                     progress.tell(&step);
                 }
                 Ok(Fate::Waits) => {}
+                Err(e) if e.kind == Kind::Corrupt && !owner.foreign => {
+                    // No later round can find them: waiting for it would keep every drain from its end. Reading says EIO and
+                    // `check` names it.
+                    tracing::error!(blob = %unsettled.hash, error = %e, "the bytes of a blob are lost");
+                    self.catalog.settled(unsettled.tenant, unsettled.hash).await?;
+                }
                 Err(e) => {
                     tracing::warn!(blob = %unsettled.hash, error = %e, "a blob could not be settled");
                     failed.get_or_insert(e);
@@ -450,6 +467,27 @@ async fn run(store: Arc<Store>, stop: CancellationToken) {
             }
         }
     }
+}
+
+/// Versions that live in one staging file are prefixes of it: one after the other, the longest last, for it takes the file
+/// away.
+fn by_file(all: Vec<Unsettled>) -> Vec<Vec<Unsettled>> {
+    let mut groups: Vec<Vec<Unsettled>> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for unsettled in all {
+        let at = match &unsettled.place {
+            BlobPlace::Provisional { file, .. } => *known.entry(file.clone()).or_insert(groups.len()),
+            _ => groups.len(),
+        };
+        match groups.get_mut(at) {
+            Some(group) => group.push(unsettled),
+            None => groups.push(vec![unsettled]),
+        }
+    }
+    for group in &mut groups {
+        group.sort_by_key(|u| u.size);
+    }
+    groups
 }
 
 /// What a staging file is now.

@@ -11,6 +11,7 @@ use ulid::Ulid;
 use crate::artifact::ids::{ArtifactId, BlobHash};
 use crate::artifact::name::TenantName;
 use crate::artifact::record::Tenant;
+use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::cache::BlobCache;
 use crate::blob::{BlobKey, BlobStore};
@@ -39,6 +40,8 @@ pub struct Options {
     pub upload_timeout: Duration,
     /// Files up to this many bytes ride in the catalog row until they are settled.
     pub inline_max: u64,
+    /// Which earlier versions a commit replaces and how many a path keeps.
+    pub versions: Rules,
     /// Base of links, without a trailing slash.
     pub public_url: String,
 }
@@ -49,6 +52,7 @@ impl Default for Options {
             durability: Durability::Store,
             upload_timeout: Duration::from_mins(1),
             inline_max: 16 << 10,
+            versions: Rules { window: Duration::from_secs(2), keep: Some(10) },
             public_url: String::from("http://127.0.0.1:7780"),
         }
     }

@@ -63,10 +63,17 @@ pub fn system_time(t: Timestamp) -> SystemTime {
     base.unwrap_or(UNIX_EPOCH) + Duration::from_nanos(u64::from(nanos))
 }
 
+/// A time that the kernel sent, as fuser hands it on. (Before the epoch fuser subtracts the nanoseconds that the kernel
+/// meant to be added to the whole seconds; a test on a mount notices when it no longer does.) What 64 bits of
+/// nanoseconds cannot hold, from the year 2262, is their end.
 pub fn timestamp(t: SystemTime) -> Timestamp {
     match t.duration_since(UNIX_EPOCH) {
         Ok(d) => Timestamp(i64::try_from(d.as_nanos()).unwrap_or(i64::MAX)),
-        Err(e) => Timestamp(i64::try_from(e.duration().as_nanos()).map_or(i64::MIN, |n| -n)),
+        Err(e) => {
+            let before = e.duration();
+            let seconds = i64::try_from(before.as_secs()).map_or(i64::MIN, |s| -s);
+            Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(before.subsec_nanos())))
+        }
     }
 }
 
@@ -107,9 +114,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_before_the_epoch_survive() {
-        for t in [Timestamp(0), Timestamp(-1), Timestamp(1_500_000_000_123_456_789), Timestamp(-1_000_000_001)] {
+    fn times_survive() {
+        for t in [Timestamp(0), Timestamp(1_500_000_000_123_456_789), Timestamp(-3_000_000_000)] {
             assert_eq!(timestamp(system_time(t)), t);
         }
+        let before = UNIX_EPOCH.duration_since(system_time(Timestamp(-1_000_000_001))).unwrap();
+        assert_eq!(before, Duration::from_nanos(1_000_000_001));
+    }
+
+    #[test]
+    fn times_before_the_epoch_are_what_the_kernel_meant() {
+        // -2 s and 750,000,000 ns more.
+        let as_fuser_gives_it = UNIX_EPOCH - Duration::new(2, 750_000_000);
+        assert_eq!(timestamp(as_fuser_gives_it), Timestamp(-1_250_000_000));
     }
 }

@@ -27,7 +27,7 @@ use crate::engine::volume::setattr::SetAttr;
 use crate::engine::volume::{Caller, Volume};
 
 use super::convert::{KEEP, errno, file_attr, from_kernel, kind, kind_of_mode, time_or_now, ttl};
-use super::reply::{run, run_bounded, run_to_the_end};
+use super::reply::{Late, Waiter};
 
 /// Largest single write the kernel sends: 1 MiB is where bigger gains nothing.
 const MAX_WRITE: u32 = 1 << 20;
@@ -51,6 +51,10 @@ impl OutputFs {
         ended: tokio::sync::watch::Sender<bool>,
     ) -> Self {
         Self { volume, runtime, want_passthrough, ended }
+    }
+
+    fn wait(&self, req: &Request) -> Waiter<'_> {
+        Waiter { runtime: &self.runtime, deadline: self.volume.save_deadline(), tid: req.pid() }
     }
 
     fn ino(&self, ino: INodeNo) -> Ino {
@@ -172,15 +176,15 @@ impl Filesystem for OutputFs {
         self.ended.send_replace(true);
     }
 
-    fn lookup(&self, _req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEntry) {
         let name = named!(os, reply);
         let (v, parent) = (self.volume.clone(), self.ino(parent));
-        run_bounded(&self.runtime, async move { v.lookup(parent, &name).await }, self.entry(reply));
+        self.wait(req).run(Late::Dropped, async move { v.lookup(parent, &name).await }, self.entry(reply));
     }
 
-    fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let (v, ino) = (self.volume.clone(), self.ino(ino));
-        run_bounded(&self.runtime, async move { v.getattr(ino).await }, self.attr(reply));
+        self.wait(req).run(Late::Dropped, async move { v.getattr(ino).await }, self.attr(reply));
     }
 
     fn setattr(
@@ -212,12 +216,12 @@ impl Filesystem for OutputFs {
             mtime: mtime.map(|t| time_or_now(t, now)),
             fh: fh.map(|fh| fh.0),
         };
-        run(&self.runtime, async move { v.setattr(ino, set, who).await }, self.attr(reply));
+        self.wait(req).run(Late::Finished, async move { v.setattr(ino, set, who).await }, self.attr(reply));
     }
 
-    fn readlink(&self, _req: &Request, ino: INodeNo, reply: ReplyData) {
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
         let (v, ino) = (self.volume.clone(), self.ino(ino));
-        run_bounded(&self.runtime, async move { v.readlink(ino).await }, move |result| match result {
+        self.wait(req).run(Late::Dropped, async move { v.readlink(ino).await }, move |result| match result {
             Ok(target) => reply.data(&target),
             Err(e) => reply.error(errno(&e)),
         });
@@ -239,7 +243,7 @@ impl Filesystem for OutputFs {
             v.release(opened.fh);
             Ok(attr)
         };
-        run_bounded(&self.runtime, work, self.entry(reply));
+        self.wait(req).run(Late::Finished, work, self.entry(reply));
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, os: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
@@ -247,19 +251,19 @@ impl Filesystem for OutputFs {
         let (v, parent, who) = (self.volume.clone(), self.ino(parent), caller(req));
         let mode = mode & 0o7777 & !umask;
         let work = async move { v.make(parent, name, NodeKind::Dir, mode, 0, None, who).await };
-        run_bounded(&self.runtime, work, self.entry(reply));
+        self.wait(req).run(Late::Finished, work, self.entry(reply));
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEmpty) {
         let name = named!(os, reply);
         let (v, parent) = (self.volume.clone(), self.ino(parent));
-        run(&self.runtime, async move { v.unlink(parent, &name).await }, empty(reply));
+        self.wait(req).run(Late::Finished, async move { v.unlink(parent, &name).await }, empty(reply));
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEmpty) {
         let name = named!(os, reply);
         let (v, parent) = (self.volume.clone(), self.ino(parent));
-        run_bounded(&self.runtime, async move { v.rmdir(parent, &name).await }, empty(reply));
+        self.wait(req).run(Late::Finished, async move { v.rmdir(parent, &name).await }, empty(reply));
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, os: &OsStr, target: &Path, reply: ReplyEntry) {
@@ -267,12 +271,12 @@ impl Filesystem for OutputFs {
         let (v, parent, who) = (self.volume.clone(), self.ino(parent), caller(req));
         let target = target.as_os_str().as_bytes().to_vec();
         let work = async move { v.make(parent, name, NodeKind::Symlink, 0o777, 0, Some(target), who).await };
-        run_bounded(&self.runtime, work, self.entry(reply));
+        self.wait(req).run(Late::Finished, work, self.entry(reply));
     }
 
     fn rename(
         &self,
-        _req: &Request,
+        req: &Request,
         parent: INodeNo,
         os: &OsStr,
         newparent: INodeNo,
@@ -291,25 +295,29 @@ impl Filesystem for OutputFs {
             return reply.error(errno(&Error::invalid("no such flag of rename")));
         };
         let (v, old, new) = (self.volume.clone(), self.ino(parent), self.ino(newparent));
-        run(&self.runtime, async move { v.rename((old, &from), (new, &to), mode).await }, empty(reply));
+        self.wait(req).run(Late::Finished, async move { v.rename((old, &from), (new, &to), mode).await }, empty(reply));
     }
 
-    fn link(&self, _req: &Request, ino: INodeNo, newparent: INodeNo, newos: &OsStr, reply: ReplyEntry) {
+    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newos: &OsStr, reply: ReplyEntry) {
         let name = named!(newos, reply);
         let (v, ino, parent) = (self.volume.clone(), self.ino(ino), self.ino(newparent));
-        run(&self.runtime, async move { v.link(ino, parent, name).await }, self.entry(reply));
+        self.wait(req).run(Late::Finished, async move { v.link(ino, parent, name).await }, self.entry(reply));
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (v, ino, who) = (self.volume.clone(), self.ino(ino), caller(req));
         let mode = OpenMode::from_flags(flags.0);
-        run(&self.runtime, async move { v.open_file(ino, mode, who).await }, move |result| match result {
-            Ok(opened) => match io_flags(&opened, |b| reply.open_backing(&*b.file)) {
-                (flags, Some(id)) => reply.opened_passthrough(FileHandle(opened.fh), flags, id),
-                (flags, None) => reply.opened(FileHandle(opened.fh), flags),
+        self.wait(req).run(
+            Late::Dropped,
+            async move { v.open_file(ino, mode, who).await },
+            move |result| match result {
+                Ok(opened) => match io_flags(&opened, |b| reply.open_backing(&*b.file)) {
+                    (flags, Some(id)) => reply.opened_passthrough(FileHandle(opened.fh), flags, id),
+                    (flags, None) => reply.opened(FileHandle(opened.fh), flags),
+                },
+                Err(e) => reply.error(errno(&e)),
             },
-            Err(e) => reply.error(errno(&e)),
-        });
+        );
     }
 
     fn create(
@@ -327,7 +335,7 @@ impl Filesystem for OutputFs {
         let mode = mode & 0o7777 & !umask;
         let open = OpenMode::from_flags(flags);
         let work = async move { v.create(parent, name, mode, open, who).await };
-        run(&self.runtime, work, move |result| match result {
+        self.wait(req).run(Late::Dropped, work, move |result| match result {
             Ok((attr, opened)) => {
                 let file = file_attr(&attr, root);
                 let fh = FileHandle(opened.fh);
@@ -342,7 +350,7 @@ impl Filesystem for OutputFs {
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -352,34 +360,46 @@ impl Filesystem for OutputFs {
         reply: ReplyData,
     ) {
         let v = self.volume.clone();
-        run(&self.runtime, async move { v.read(fh.0, offset, size as usize).await }, move |result| match result {
-            Ok(bytes) => reply.data(&bytes),
-            Err(e) => reply.error(errno(&e)),
+        self.wait(req).run(Late::Dropped, async move { v.read(fh.0, offset, size as usize).await }, move |result| {
+            match result {
+                Ok(bytes) => reply.data(&bytes),
+                Err(e) => reply.error(errno(&e)),
+            }
         });
     }
 
     fn write(
         &self,
-        _req: &Request,
-        _ino: INodeNo,
+        req: &Request,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
+        write_flags: WriteFlags,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let (v, data) = (self.volume.clone(), Bytes::copy_from_slice(data));
-        run(&self.runtime, async move { v.write(fh.0, offset, data).await }, move |result| match result {
-            Ok(n) => reply.written(n),
-            Err(e) => reply.error(errno(&e)),
-        });
+        let (v, ino, data) = (self.volume.clone(), self.ino(ino), Bytes::copy_from_slice(data));
+        let unprivileged = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        self.wait(req).run(
+            Late::Finished,
+            async move {
+                if unprivileged {
+                    v.drop_set_id(ino).await?;
+                }
+                v.write(fh.0, offset, data).await
+            },
+            move |result| match result {
+                Ok(n) => reply.written(n),
+                Err(e) => reply.error(errno(&e)),
+            },
+        );
     }
 
-    fn flush(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
         let v = self.volume.clone();
-        run_to_the_end(&self.runtime, self.volume.save_deadline(), async move { v.flush(fh.0).await }, empty(reply));
+        self.wait(req).run(Late::Finished, async move { v.flush(fh.0).await }, empty(reply));
     }
 
     fn release(
@@ -397,9 +417,9 @@ impl Filesystem for OutputFs {
         reply.ok();
     }
 
-    fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+    fn fsync(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let v = self.volume.clone();
-        run_to_the_end(&self.runtime, self.volume.save_deadline(), async move { v.fsync(fh.0).await }, empty(reply));
+        self.wait(req).run(Late::Finished, async move { v.fsync(fh.0).await }, empty(reply));
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -407,9 +427,9 @@ impl Filesystem for OutputFs {
         reply.error(fuser::Errno::ENOSYS);
     }
 
-    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let (v, dir, root) = (self.volume.clone(), self.ino(ino), self.volume.root);
-        run_bounded(&self.runtime, async move { v.list(dir, offset).await }, move |result| match result {
+        self.wait(req).run(Late::Dropped, async move { v.list(dir, offset).await }, move |result| match result {
             Ok(entries) => {
                 for e in entries {
                     let ino = super::convert::to_kernel(e.attr.ino, root);
@@ -423,9 +443,9 @@ impl Filesystem for OutputFs {
         });
     }
 
-    fn readdirplus(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
         let (v, dir, root) = (self.volume.clone(), self.ino(ino), self.volume.root);
-        run_bounded(&self.runtime, async move { v.list(dir, offset).await }, move |result| match result {
+        self.wait(req).run(Late::Dropped, async move { v.list(dir, offset).await }, move |result| match result {
             Ok(entries) => {
                 for e in entries {
                     let name = OsStr::from_bytes(&e.name);
@@ -446,14 +466,14 @@ impl Filesystem for OutputFs {
         });
     }
 
-    fn fsyncdir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+    fn fsyncdir(&self, req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let v = self.volume.clone();
-        run_bounded(&self.runtime, async move { v.store.catalog.sync().await }, empty(reply));
+        self.wait(req).run(Late::Finished, async move { v.store.catalog.sync().await }, empty(reply));
     }
 
-    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         let v = self.volume.clone();
-        run_bounded(&self.runtime, async move { v.statfs().await }, move |result| match result {
+        self.wait(req).run(Late::Dropped, async move { v.statfs().await }, move |result| match result {
             Ok(s) => reply.statfs(s.blocks, s.free, s.free, s.files, s.files_free, s.block_size, 255, s.block_size),
             Err(e) => reply.error(errno(&e)),
         });
@@ -461,7 +481,7 @@ impl Filesystem for OutputFs {
 
     fn setxattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         os: &OsStr,
         value: &[u8],
@@ -471,26 +491,26 @@ impl Filesystem for OutputFs {
     ) {
         let (v, ino) = (self.volume.clone(), self.ino(ino));
         let (name, value) = (os.as_bytes().to_vec(), value.to_vec());
-        run(&self.runtime, async move { v.setxattr(ino, &name, &value, flags).await }, empty(reply));
+        self.wait(req).run(Late::Finished, async move { v.setxattr(ino, &name, &value, flags).await }, empty(reply));
     }
 
-    fn getxattr(&self, _req: &Request, ino: INodeNo, os: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, req: &Request, ino: INodeNo, os: &OsStr, size: u32, reply: ReplyXattr) {
         let (v, ino, name) = (self.volume.clone(), self.ino(ino), os.as_bytes().to_vec());
-        run_bounded(&self.runtime, async move { v.getxattr(ino, &name).await }, move |result| {
+        self.wait(req).run(Late::Dropped, async move { v.getxattr(ino, &name).await }, move |result| {
             xattr_reply(reply, size, result);
         });
     }
 
-    fn listxattr(&self, _req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         let (v, ino) = (self.volume.clone(), self.ino(ino));
-        run_bounded(&self.runtime, async move { v.listxattr(ino).await }, move |result| {
+        self.wait(req).run(Late::Dropped, async move { v.listxattr(ino).await }, move |result| {
             xattr_reply(reply, size, result);
         });
     }
 
-    fn removexattr(&self, _req: &Request, ino: INodeNo, os: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, req: &Request, ino: INodeNo, os: &OsStr, reply: ReplyEmpty) {
         let (v, ino, name) = (self.volume.clone(), self.ino(ino), os.as_bytes().to_vec());
-        run(&self.runtime, async move { v.removexattr(ino, &name).await }, empty(reply));
+        self.wait(req).run(Late::Finished, async move { v.removexattr(ino, &name).await }, empty(reply));
     }
 
     /// Programs ask whether it is a terminal (`TCGETS`): it is not, nor anything else with a control of its own.
@@ -510,7 +530,7 @@ impl Filesystem for OutputFs {
 
     fn fallocate(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -520,20 +540,24 @@ impl Filesystem for OutputFs {
     ) {
         let v = self.volume.clone();
         let work = async move { v.fallocate(fh.0, offset, length, mode.cast_unsigned()).await };
-        run_bounded(&self.runtime, work, empty(reply));
+        self.wait(req).run(Late::Finished, work, empty(reply));
     }
 
-    fn lseek(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+    fn lseek(&self, req: &Request, _ino: INodeNo, fh: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         let v = self.volume.clone();
-        run_bounded(&self.runtime, async move { v.lseek(fh.0, offset, whence).await }, move |result| match result {
-            Ok(at) => reply.offset(at),
-            Err(e) => reply.error(errno(&e)),
-        });
+        self.wait(req).run(
+            Late::Dropped,
+            async move { v.lseek(fh.0, offset, whence).await },
+            move |result| match result {
+                Ok(at) => reply.offset(at),
+                Err(e) => reply.error(errno(&e)),
+            },
+        );
     }
 
     fn copy_file_range(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino_in: INodeNo,
         fh_in: FileHandle,
         offset_in: u64,
@@ -546,7 +570,7 @@ impl Filesystem for OutputFs {
     ) {
         let v = self.volume.clone();
         let work = async move { v.copy_file_range((fh_in.0, offset_in), (fh_out.0, offset_out), len).await };
-        run(&self.runtime, work, move |result| match result {
+        self.wait(req).run(Late::Finished, work, move |result| match result {
             Ok(n) => reply.written(n),
             Err(e) => reply.error(errno(&e)),
         });

@@ -1,4 +1,8 @@
 //! Running a call: once where it arrived, then in the runtime if it has to wait.
+//!
+//! Nothing waits without end: a call is answered at its deadline, and at once when its caller has been killed. (The kernel keeps
+//! a killed process until its request is answered. It would say so with `FUSE_INTERRUPT`, which the FUSE library does not hand
+//! on; a look at the caller's own record tells the same, and also of a process that was killed first and closes as it dies.)
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,82 +10,74 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::artifact::{Error, Kind, Result};
+use crate::engine::volume::process::is_dying;
 
-/// No request waits longer than this for anything but an upload.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// How soon a killed caller is let go.
+const LOOK: Duration = Duration::from_millis(50);
 
-/// Runs `work` and hands its result to `answer`. Never blocks longer than `work`'s own first step.
-pub fn run<T: Send + 'static>(
-    runtime: &tokio::runtime::Handle,
-    work: impl Future<Output = Result<T>> + Send + 'static,
-    answer: impl FnOnce(Result<T>) + Send + 'static,
-) {
-    let mut work: Pin<Box<dyn Future<Output = Result<T>> + Send>> = Box::pin(work);
-    let polled = {
-        let _inside = runtime.enter();
-        // Polled again by the runtime, with its waker, if it is not ready.
-        work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    };
-    match polled {
-        Poll::Ready(result) => answer(result),
-        Poll::Pending => {
-            runtime.spawn(async move { answer(work.await) });
+/// What becomes of work whose caller no longer waits for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// Its result is of use to that caller alone.
+    Dropped,
+    /// It goes on to its end: bytes are saved whoever waits.
+    Finished,
+}
+
+/// Who waits, and how long at most.
+#[derive(Clone, Copy)]
+pub struct Waiter<'a> {
+    pub runtime: &'a tokio::runtime::Handle,
+    pub deadline: Duration,
+    /// The calling thread, as the kernel names it; 0 when it is in a PID namespace that we do not see.
+    pub tid: u32,
+}
+
+impl Waiter<'_> {
+    /// Runs `work` and hands its result to `answer`. Never blocks longer than `work`'s own first step.
+    pub fn run<T: Send + 'static>(
+        self,
+        late: Late,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        let mut work: Pin<Box<dyn Future<Output = Result<T>> + Send>> = Box::pin(work);
+        let polled = {
+            let _inside = self.runtime.enter();
+            // Polled again by the runtime, with its waker, if it is not ready.
+            work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        };
+        if let Poll::Ready(result) = polled {
+            return answer(result);
         }
+        let (deadline, tid) = (self.deadline, self.tid);
+        self.runtime.spawn(async move {
+            let why = tokio::select! {
+                biased;
+                result = work.as_mut() => return answer(result),
+                why = gives_up(deadline, tid) => why,
+            };
+            answer(Err(why));
+            if late == Late::Finished
+                && let Err(e) = work.await
+            {
+                tracing::warn!(error = %e, "a call that nobody waits for any more failed");
+            }
+        });
     }
 }
 
-/// As [`run`], for a save: the answer comes after `deadline` at the latest, the work goes on to its end without it.
-pub fn run_to_the_end(
-    runtime: &tokio::runtime::Handle,
-    deadline: Duration,
-    work: impl Future<Output = Result<()>> + Send + 'static,
-    answer: impl FnOnce(Result<()>) + Send + 'static,
-) {
-    let mut work: Pin<Box<dyn Future<Output = Result<()>> + Send>> = Box::pin(work);
-    let polled = {
-        let _inside = runtime.enter();
-        work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    };
-    match polled {
-        Poll::Ready(result) => answer(result),
-        Poll::Pending => {
-            runtime.spawn(async move {
-                if let Ok(result) = tokio::time::timeout(deadline, work.as_mut()).await {
-                    answer(result);
-                    return;
-                }
-                answer(Err(Error::new(
-                    Kind::TimedOut,
-                    "the store did not answer in time; the bytes are kept and retried",
-                )));
-                if let Err(e) = work.await {
-                    tracing::warn!(error = %e, "a save that nobody waits for any more failed");
-                }
-            });
+/// Returns when the caller waits no longer.
+async fn gives_up(deadline: Duration, tid: u32) -> Error {
+    let end = tokio::time::Instant::now() + deadline;
+    loop {
+        tokio::time::sleep_until(end.min(tokio::time::Instant::now() + LOOK)).await;
+        if tokio::time::Instant::now() >= end {
+            let text = "the store did not answer in time; what was written is kept and retried";
+            return Error::new(Kind::TimedOut, text);
         }
-    }
-}
-
-/// As [`run`], for everything that is not an upload: `EIO` after [`DEADLINE`].
-pub fn run_bounded<T: Send + 'static>(
-    runtime: &tokio::runtime::Handle,
-    work: impl Future<Output = Result<T>> + Send + 'static,
-    answer: impl FnOnce(Result<T>) + Send + 'static,
-) {
-    let mut work: Pin<Box<dyn Future<Output = Result<T>> + Send>> = Box::pin(work);
-    let polled = {
-        let _inside = runtime.enter();
-        work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    };
-    match polled {
-        Poll::Ready(result) => answer(result),
-        Poll::Pending => {
-            runtime.spawn(async move {
-                answer(match tokio::time::timeout(DEADLINE, work).await {
-                    Ok(result) => result,
-                    Err(_) => Err(Error::new(Kind::TimedOut, "no answer in time")),
-                });
-            });
+        if tid != 0 && is_dying(tid) {
+            return Error::new(Kind::TimedOut, "the caller was killed");
         }
     }
 }

@@ -100,6 +100,19 @@ impl StagingFile {
             return set_len(size);
         }
         set_len(size)?;
+        self.fill_hole(source, source_path, size)
+    }
+
+    /// Copies the first `size` bytes of `source` into it and leaves what follows: for a file that was begun as a hole of
+    /// that size. Blocking.
+    ///
+    /// # Errors
+    /// I/O errors with the path; `Corrupt` when the source is shorter.
+    pub fn fill_hole(&self, source: &File, source_path: &Path, size: u64) -> Result<()> {
+        let has = Stamp::of(source, source_path)?.size;
+        if has < size {
+            return Err(shorter(source_path, has, size));
+        }
         let mut at = 0;
         while let Some((from, to)) = next_data(source, at, size) {
             self.copy_range(source, source_path, from, to)?;

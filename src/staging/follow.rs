@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sha2::Sha256;
 
 use crate::artifact::Result;
-use crate::artifact::record::CHUNK;
+use crate::artifact::record::{CHUNK, Chunks};
 
-use super::hash::{Digest, Hasher, each_piece};
+use super::hash::{Digest, Hasher, Midstate, each_piece};
 
 /// A state of SHA-256 is kept every 16 chunks (64 MiB): a change costs at most that much again, and 5 GB of file
 /// cost 80 states of about 100 bytes.
@@ -27,14 +27,21 @@ const TWO_THREADS_FROM: usize = 4;
 pub struct Follower {
     sha: Sha256,
     chunks: Vec<[u8; 32]>,
-    /// `snapshots[i]`: the state after `(i + 1) * SNAPSHOT_EVERY` chunks.
-    snapshots: Vec<Sha256>,
+    /// States and after how many chunks they were taken, ascending.
+    snapshots: Vec<(usize, Sha256)>,
 }
 
 impl Follower {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// One that knows a blob with which the file begins, or began: [`Follower::finish`] proves what is left of it.
+    #[must_use]
+    pub fn of_blob(midstate: &Midstate, size: u64, chunks: &Chunks) -> Option<Self> {
+        let Hasher { sha, chunks, .. } = Hasher::resume_at(midstate, size, chunks)?;
+        Some(Self { snapshots: vec![(chunks.len(), sha.clone())], sha, chunks })
     }
 
     /// Bytes hashed so far, a multiple of [`CHUNK`].
@@ -69,7 +76,7 @@ impl Follower {
         }
         self.sha = hasher.sha;
         if self.chunks.len().is_multiple_of(SNAPSHOT_EVERY) {
-            self.snapshots.push(self.sha.clone());
+            self.snapshots.push((self.chunks.len(), self.sha.clone()));
         }
         Ok(())
     }
@@ -95,10 +102,10 @@ impl Follower {
 
     /// Back to the last snapshot at or before chunk `good`.
     fn rewind(&mut self, good: usize) {
-        let keep = good / SNAPSHOT_EVERY;
-        self.snapshots.truncate(keep);
-        self.chunks.truncate(keep * SNAPSHOT_EVERY);
-        self.sha = self.snapshots.last().cloned().unwrap_or_default();
+        self.snapshots.retain(|(chunks, _)| *chunks <= good);
+        let (chunks, sha) = self.snapshots.last().cloned().unwrap_or_default();
+        self.chunks.truncate(chunks);
+        self.sha = sha;
     }
 
     /// How many of the first `count` chunks are still what was hashed, up to the first that is not.
@@ -202,6 +209,26 @@ mod tests {
         assert_eq!(err.kind, Kind::Corrupt);
         assert_eq!(f.hashed(), 2 * CHUNK);
         check(&mut f, &file, 2 * CHUNK);
+    }
+
+    #[test]
+    fn a_blob_known_before_is_proven_and_gone_on_from() {
+        let (file, size) = sparse(18, 9);
+        let known = hash_file(&file, Path::new(P), size).unwrap();
+        let blob = || Follower::of_blob(known.midstate.as_ref().unwrap(), size, &known.chunks).unwrap();
+        assert_eq!(blob().hashed(), 18 * CHUNK);
+        check(&mut blob(), &file, size);
+        // Appended, then changed at both ends of what was known, then cut.
+        file.write_all_at(b"more", size).unwrap();
+        check(&mut blob(), &file, size + 4);
+        for at in [17 * CHUNK + 1, 0] {
+            file.write_all_at(b"changed", at).unwrap();
+            let mut f = blob();
+            check(&mut f, &file, size + 4);
+            check(&mut f, &file, size + 4);
+        }
+        file.set_len(CHUNK + 1).unwrap();
+        check(&mut blob(), &file, CHUNK + 1);
     }
 
     #[derive(Clone, Debug)]

@@ -51,6 +51,10 @@ pub enum Record {
         name: Vec<u8>,
         cookie: u64,
     },
+    /// Bytes of `file` below `size` are a hole: they are those of blob `hash`, to which it appends.
+    Base { file: String, size: u64, hash: BlobHash },
+    /// The hole of [`Record::Base`] was filled: the file holds all of its bytes.
+    Whole { file: String },
     /// A state of the bytes was committed to the catalog: anything newer in the file is unsaved.
     Committed { file: String, size: u64, hash: BlobHash },
     /// `close` failed to store these bytes: they are to be committed as soon as the store answers.
@@ -64,6 +68,8 @@ pub enum Record {
 pub struct Story {
     /// The `Open` record with later places and labels applied; `in_catalog` once something was committed.
     pub open: Record,
+    /// The file's bytes below this size are not in it.
+    pub base: Option<(u64, BlobHash)>,
     pub committed: Option<(u64, BlobHash)>,
     pub retry: Option<(u64, BlobHash)>,
 }
@@ -203,6 +209,8 @@ impl Record {
         match self {
             Record::Open { file, .. }
             | Record::Place { file, .. }
+            | Record::Base { file, .. }
+            | Record::Whole { file }
             | Record::Committed { file, .. }
             | Record::Retry { file, .. }
             | Record::Done { file } => file,
@@ -215,6 +223,9 @@ impl Story {
     fn records(&self) -> Vec<Record> {
         let mut out = vec![self.open.clone()];
         let Record::Open { file, labels, .. } = &self.open else { return out };
+        if let Some((size, hash)) = self.base {
+            out.push(Record::Base { file: file.clone(), size, hash });
+        }
         if let Some((size, hash)) = self.committed {
             out.push(Record::Committed { file: file.clone(), size, hash });
         }
@@ -228,7 +239,7 @@ impl Story {
 /// Applies one record. Records of files that were never opened, or are done, tell nothing.
 fn apply(stories: &mut BTreeMap<String, Story>, record: Record) {
     if let Record::Open { file, .. } = &record {
-        stories.insert(file.clone(), Story { open: record, committed: None, retry: None });
+        stories.insert(file.clone(), Story { open: record, base: None, committed: None, retry: None });
         return;
     }
     let Some(story) = stories.get_mut(record.file()) else { return };
@@ -236,6 +247,8 @@ fn apply(stories: &mut BTreeMap<String, Story>, record: Record) {
     match record {
         Record::Open { .. } => {}
         Record::Place { parent: p, name: n, cookie: c, .. } => (*parent, *name, *cookie) = (p, n, c),
+        Record::Base { size, hash, .. } => story.base = Some((size, hash)),
+        Record::Whole { .. } => story.base = None,
         Record::Committed { size, hash, .. } => {
             *in_catalog = true;
             story.committed = Some((size, hash));

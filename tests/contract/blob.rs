@@ -100,6 +100,34 @@ async fn changed_files_are_refused(store: &dyn BlobStore) {
     assert!(get_all(store, &blob.key()).await == blob.bytes);
 }
 
+async fn what_grew_is_its_base_and_its_tail(store: &dyn BlobStore) {
+    let mut whole = Vec::new();
+    let mut base: Option<Blob> = None;
+    // Above and off every boundary: parts, chunks.
+    for (seed, more) in [5 << 20, 1, 1024, 3 << 20, (4 << 20) + 7].into_iter().enumerate() {
+        let tail = Blob::random(more, 300 + seed as u64).bytes;
+        whole.extend_from_slice(&tail);
+        let blob = Blob::of(whole.clone());
+        let Some(before) = base.replace(blob.clone()) else {
+            store.put(&blob.key(), blob.body()).await.unwrap();
+            continue;
+        };
+        let (hash, chunks) = (blob.hash, blob.chunks.clone());
+        let body = Body::Grown { base: before.key(), base_size: before.size(), tail, hash, chunks };
+        // Twice: a retry after a lost answer.
+        for _ in 0..2 {
+            store.put(&blob.key(), body.clone()).await.unwrap();
+            assert!(get_all(store, &blob.key()).await == blob.bytes, "{} bytes came back otherwise", blob.size());
+        }
+    }
+    let (gone, tail) = (Blob::random(6 << 20, 310), Blob::random(5, 311).bytes);
+    let grown = Blob::of([gone.bytes.clone(), tail.clone()].concat());
+    let (base, base_size) = (gone.key(), gone.size());
+    let body = Body::Grown { base, base_size, tail, hash: grown.hash, chunks: grown.chunks.clone() };
+    assert_eq!(store.put(&grown.key(), body).await.unwrap_err().kind, Kind::Unsupported);
+    assert_eq!(store.head(&grown.key()).await.unwrap(), None);
+}
+
 async fn missing_digests_are_refused(store: &dyn BlobStore) {
     let dir = tempfile::tempdir().unwrap();
     let blob = Blob::random(9 << 20, 31);
@@ -199,6 +227,7 @@ macro_rules! suite {
             putting_again_is_no_error,
             changed_files_are_refused,
             missing_digests_are_refused,
+            what_grew_is_its_base_and_its_tail,
             adopts_files,
             lists_in_key_order_by_pages,
             presigned_urls_work_without_credentials,

@@ -14,6 +14,7 @@ mod rename;
 mod seal;
 mod shared;
 mod tree;
+mod versions;
 mod world;
 
 use world::World;
@@ -66,4 +67,12 @@ suite! { sqlite, crate::contract::catalog::World::sqlite(),
     shared { two_handles_see_each_other eight_committers_at_once sealing_races_with_commits two_processes_make_one_tenant
         reads_of_one_row_answer_at_the_first_poll }
     model { the_tree_behaves_as_its_model }
+}
+
+suite! { sqlite_thrifty, crate::contract::catalog::World::sqlite_thrifty(),
+    versions {
+        one_writer_s_versions_within_the_window_are_one the_window_does_not_slide another_writer_s_versions_stay
+        what_is_held_on_to_is_not_replaced freed_staging_files_are_told a_path_keeps_its_newest
+        pinned_versions_stay_besides a_rename_prunes_too a_kept_blob_is_shared
+    }
 }

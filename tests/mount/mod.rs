@@ -1,14 +1,20 @@
 //! Programs on real mounts: each scenario on the local store and on S3, with passthrough and without.
 
+mod append;
 mod close;
 mod control;
 mod crash;
+mod full;
+mod many;
 mod metadata;
+mod model;
+mod posix;
 mod programs;
 mod replay;
 mod run;
 mod seal;
 mod shared;
+mod stuck;
 mod tree;
 
 /// One test a configuration for each scenario, a `fn(&TestMount)` on a mounted session `s1`.

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use outputfs::artifact::ids::Ino;
 use outputfs::artifact::query::Query;
 use outputfs::artifact::record::{Labels, Life};
-use outputfs::catalog::Birth;
+use outputfs::catalog::{Birth, FileStat};
 use outputfs::engine::ingest::{CommitMeta, Source};
 use outputfs::engine::push::PushSource;
 use outputfs::staging::file::StagingFile;
@@ -60,6 +60,7 @@ async fn commit(store: &Store, journal: &Journal, writer: &Writer, bytes: &[u8])
         name: writer.birth.name.as_bytes().to_vec(),
         labels: Labels::default(),
         mtime: store.clock.now(),
+        stat: FileStat::default(),
         hashing: Duration::ZERO,
     };
     let source = Source::File { staging: writer.file.clone(), digest: digest.clone() };

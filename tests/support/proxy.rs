@@ -37,6 +37,10 @@ struct State {
     next: VecDeque<Fault>,
     always: Option<Fault>,
     requests: Vec<String>,
+    /// `UploadPartCopy` is answered 501.
+    no_copies: bool,
+    /// Bytes of the requests' bodies.
+    received: u64,
 }
 
 /// Ends with its drop.
@@ -98,6 +102,16 @@ impl Proxy {
         std::mem::take(&mut self.shared.state.lock().unwrap().requests)
     }
 
+    /// From now on a server that does not know `UploadPartCopy`.
+    pub fn refuse_copies(&self) {
+        self.shared.state.lock().unwrap().no_copies = true;
+    }
+
+    /// Bytes that were sent to the server so far, heads not counted; forgets them.
+    pub fn take_received(&self) -> u64 {
+        std::mem::take(&mut self.shared.state.lock().unwrap().received)
+    }
+
     /// Waits until `n` requests have arrived since they were last taken.
     pub async fn arrived(&self, n: usize) {
         loop {
@@ -132,12 +146,20 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     while let Some(request) = read_message(&mut client, &mut from_client, None).await? {
         let line = String::from_utf8_lossy(&request.head).lines().next().unwrap_or("").to_owned();
         let line = line.trim_end_matches(" HTTP/1.1").to_owned();
+        let copies = String::from_utf8_lossy(&request.head).to_lowercase().contains("\nx-amz-copy-source:");
+        let unknown;
         let fault = {
             let mut state = shared.state.lock().unwrap();
             state.requests.push(line.clone());
+            state.received += request.body.len() as u64;
+            unknown = copies && state.no_copies;
             state.next.pop_front().or(state.always).unwrap_or(Fault::Pass)
         };
         shared.arrived.notify_waiters();
+        if unknown {
+            answer(&mut client, "501 Not Implemented", "NotImplemented").await?;
+            continue;
+        }
         match fault {
             Fault::BlackHole => std::future::pending().await,
             Fault::Reset => return Ok(()),
@@ -176,11 +198,12 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
 }
 
 async fn unavailable(client: &mut TcpStream) -> std::io::Result<()> {
-    let body = "<?xml version=\"1.0\"?><Error><Code>ServiceUnavailable</Code><Message>try later</Message></Error>";
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    answer(client, "503 Service Unavailable", "ServiceUnavailable").await
+}
+
+async fn answer(client: &mut TcpStream, status: &str, code: &str) -> std::io::Result<()> {
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as told</Message></Error>");
+    let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/xml\r\ncontent-length: {}\r\n\r\n", body.len());
     client.write_all(head.as_bytes()).await?;
     client.write_all(body.as_bytes()).await
 }

@@ -74,6 +74,15 @@ impl Sandbox {
         });
         Self { dir, store, s3, mounts: AtomicU32::new(0) }
     }
+    /// On the S3 server behind `endpoint`, which forwards to it.
+    #[must_use]
+    pub fn through(endpoint: &str) -> Self {
+        let mut sandbox = Self::new(Store::S3);
+        if let Some((_, env)) = &mut sandbox.s3 {
+            endpoint.clone_into(&mut env.endpoint);
+        }
+        sandbox
+    }
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()

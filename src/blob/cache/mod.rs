@@ -39,10 +39,8 @@ const RESCAN_SHARE: u64 = 8;
 #[derive(Debug)]
 pub struct BlobCache {
     root: PathBuf,
-    /// Of this process, under `partial/`.
-    own: PathBuf,
-    /// Holds `own` against removal by others.
-    _lock: File,
+    /// This process's directory under `partial/`, made at first need, and the lock that holds it against removal by others.
+    own: Mutex<Option<(PathBuf, File)>>,
     /// Bytes.
     limit: u64,
     inner: Mutex<Inner>,
@@ -125,11 +123,9 @@ impl BlobCache {
         let partial = root.join("partial");
         std::fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, &e))?;
         partial::remove_dead(&partial)?;
-        let (own, lock) = partial::own_directory(&partial)?;
         let cache = Self {
             root: root.to_path_buf(),
-            own,
-            _lock: lock,
+            own: Mutex::default(),
             limit,
             inner: Mutex::default(),
             fetches: Arc::new(Semaphore::new(MAX_FETCHES)),
@@ -260,6 +256,16 @@ impl BlobCache {
         self.unlink(hash);
     }
 
+    /// Where this process keeps what it is fetching. Commands that read nothing never make it.
+    fn own(&self) -> Result<PathBuf> {
+        let mut own = self.own.lock();
+        let (path, _lock) = match own.take() {
+            Some(made) => own.insert(made),
+            None => own.insert(partial::own_directory(&self.root.join("partial"))?),
+        };
+        Ok(path.clone())
+    }
+
     /// The partial copy of a large blob, shared by all its readers in this process.
     ///
     /// # Errors
@@ -288,8 +294,10 @@ impl BlobCache {
 
 impl Drop for BlobCache {
     fn drop(&mut self) {
-        // What stays is removed by the next process that opens the cache.
-        drop(std::fs::remove_dir_all(&self.own));
+        if let Some((own, _lock)) = self.own.get_mut() {
+            // What stays is removed by the next process that opens the cache.
+            drop(std::fs::remove_dir_all(own));
+        }
     }
 }
 
@@ -312,7 +320,7 @@ mod tests {
     fn insert(cache: &BlobCache, n: u8) -> BlobHash {
         let bytes = vec![n; 1000];
         let hash = sha256(&bytes);
-        let path = cache.own.join("frozen");
+        let path = cache.own().unwrap().join("frozen");
         std::fs::write(&path, bytes).unwrap();
         cache.insert_file(hash, &path).unwrap();
         hash

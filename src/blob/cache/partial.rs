@@ -27,7 +27,12 @@ pub(super) fn own_directory(partial: &Path) -> Result<(PathBuf, File)> {
         let own = partial.join(Ulid::new().to_string());
         let path = own.join(LOCK);
         std::fs::create_dir(&own).map_err(|e| Error::io(&own, &e))?;
-        let Ok(lock) = File::create(&path) else { continue };
+        let lock = match File::create(&path) {
+            Ok(lock) => lock,
+            // Taken for a dead process's and removed.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(Error::io(&path, &e)),
+        };
         lock.lock().map_err(|e| Error::io(&path, &e))?;
         // Another process may have taken the directory for a dead one's before we held the lock.
         let ours = lock.metadata().map_err(|e| Error::io(&path, &e))?.ino();
@@ -96,7 +101,7 @@ impl std::fmt::Debug for Partial {
 
 impl Partial {
     pub(super) fn create(cache: Arc<BlobCache>, hash: BlobHash, size: u64) -> Result<Self> {
-        let path = cache.own.join(hash.to_hex());
+        let path = cache.own()?.join(hash.to_hex());
         // One that is being dropped may still be there by this name: its descriptor keeps it apart from ours.
         drop(std::fs::remove_file(&path));
         let file = OpenOptions::new()

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rustix::fs::SeekFrom;
 use tokio::sync::Mutex;
 
 use super::{Content, ReadContent};
@@ -137,6 +138,26 @@ impl ReadContent for LocalContent {
             self.prove(index).await?;
         }
         Ok((self.inner.file.clone(), self.inner.path.clone()))
+    }
+
+    async fn seek(&self, at: u64, data: bool) -> Result<Option<u64>> {
+        let size = self.inner.content.size;
+        let from = if data { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
+        let found = match rustix::fs::seek(&*self.inner.file, from) {
+            // A staging file may go on after the bytes that were committed.
+            Ok(found) if found >= size => (!data).then_some(size),
+            Ok(found) => Some(found),
+            Err(rustix::io::Errno::NXIO) => None,
+            Err(e) => return Err(Error::io(&self.inner.path, &e.into())),
+        };
+        // Damage may look like a hole, and a copy that leaves holes out would never read it.
+        if data && found != Some(at) {
+            let end = found.unwrap_or(size).max(at + 1);
+            for index in at / CHUNK..end.div_ceil(CHUNK) {
+                self.prove(index).await?;
+            }
+        }
+        Ok(found)
     }
 }
 

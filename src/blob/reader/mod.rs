@@ -32,6 +32,11 @@ pub trait ReadContent: Send + Sync {
     async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes>;
     /// The whole blob as a local file (fetched into the cache first if need be), verified.
     async fn as_file(&self) -> Result<(Arc<File>, PathBuf)>;
+    /// Where at or after `at` (inside the blob) the next data begins, or the next hole (`data` false; the end is one).
+    /// `None`: no data follows. What is passed over is verified as if it had been read.
+    async fn seek(&self, at: u64, data: bool) -> Result<Option<u64>> {
+        Ok(Some(if data { at } else { self.size() }))
+    }
 }
 
 /// What is known of a blob before a byte of it is read.

@@ -73,6 +73,18 @@ impl S3Config {
         self.endpoint.clone().or_else(|| set("AWS_ENDPOINT_URL_S3")).or_else(|| set("AWS_ENDPOINT_URL"))
     }
 
+    /// True when nobody between here and the server can change what is sent: TLS, or the wire never leaves this host.
+    pub(super) fn wire_is_private(&self) -> bool {
+        let Some(endpoint) = self.endpoint() else { return true };
+        let Some(rest) = endpoint.strip_prefix("http://") else { return true };
+        let host = rest.split(['/', '?']).next().unwrap_or_default();
+        let host = match host.strip_prefix('[') {
+            Some(v6) => v6.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
     pub(super) fn describe(&self) -> String {
         let url = format!("s3://{}/{}", self.bucket, self.prefix);
         let url = url.trim_end_matches('/');
@@ -117,6 +129,23 @@ impl S3Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_tls_and_loopback_are_private() {
+        let at = |endpoint: &str| {
+            let mut config = S3Config::parse("s3://my-bucket").unwrap();
+            config.endpoint = Some(endpoint.to_owned());
+            config.wire_is_private()
+        };
+        for private in ["https://s3.example", "http://127.0.0.1:3900", "http://localhost:9000/x", "http://[::1]:9000"] {
+            assert!(at(private), "{private}");
+        }
+        for open in
+            ["http://10.0.0.7:9000", "http://localhost.example", "http://127.0.0.1.example/", "http://garage:3900"]
+        {
+            assert!(!at(open), "{open}");
+        }
+    }
 
     #[test]
     fn s3_urls() {

@@ -89,6 +89,9 @@ fn from_answer(place: &Place<'_>, status: u16, code: &str, message: &str) -> Err
         | (_, 301 | 307) => {
             (Kind::Forbidden, format!("{store} is in another region or at another endpoint: {message}"))
         }
+        ("NotImplemented" | "MethodNotAllowed", _) | (_, 405 | 501) => {
+            (Kind::Unsupported, format!("{store} does not know this request: {message}"))
+        }
         ("EntityTooLarge", _) => (Kind::FileTooLarge, format!("{store} does not take objects of this size")),
         (
             "SlowDown"
@@ -147,6 +150,7 @@ mod tests {
             (400, "RequestTimeout", Kind::StoreUnavailable),
             (400, "BadDigest", Kind::Corrupt),
             (416, "InvalidRange", Kind::Corrupt),
+            (501, "NotImplemented", Kind::Unsupported),
             (400, "SomethingElse", Kind::Internal),
         ] {
             assert_eq!(from_answer(&place, status, code, "").kind, kind, "{status} {code}");

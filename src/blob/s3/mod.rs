@@ -8,6 +8,7 @@
 
 mod config;
 mod errors;
+mod grow;
 mod put;
 
 pub use config::S3Config;
@@ -53,6 +54,7 @@ pub struct S3Store {
     described: Arc<str>,
     requests: Arc<Semaphore>,
     policy: Policy,
+    wire_is_private: bool,
 }
 
 impl S3Store {
@@ -62,6 +64,7 @@ impl S3Store {
         let described = config.describe();
         let client = config.client().await;
         Self {
+            wire_is_private: config.wire_is_private(),
             client,
             bucket: config.bucket.into(),
             prefix: config.prefix.into(),

@@ -33,9 +33,44 @@ const MAX_RESTARTS: u32 = 3;
 /// Parts of one upload in flight: each holds one buffer.
 const PARALLEL_PARTS: usize = 4;
 
-/// Tells the signer the payload's SHA-256, which we know already: hashing it again would double the cost of a put.
+/// What proves a part to the server, in the request's header. The whole blob is proven by its SHA-256 at every read.
+#[derive(Clone, Copy)]
+enum PartSum {
+    /// Signed with the request: on a wire that others can write to.
+    Sha256(BlobHash),
+    /// Finds what a network or memory breaks, at a tenth of the cost on either side; TLS keeps others out.
+    Crc32(u32),
+}
+
+impl PartSum {
+    fn of(bytes: &[u8], signed: bool) -> Self {
+        if signed { Self::Sha256(sha256(bytes)) } else { Self::Crc32(crc32fast::hash(bytes)) }
+    }
+
+    fn algorithm(signed: bool) -> ChecksumAlgorithm {
+        if signed { ChecksumAlgorithm::Sha256 } else { ChecksumAlgorithm::Crc32 }
+    }
+
+    /// As the two fields of a request or a completed part: SHA-256, CRC-32.
+    fn fields(self) -> (Option<String>, Option<String>) {
+        match self {
+            Self::Sha256(hash) => (Some(aws_smithy_types::base64::encode(hash.0)), None),
+            Self::Crc32(crc) => (None, Some(aws_smithy_types::base64::encode(crc.to_be_bytes()))),
+        }
+    }
+
+    fn payload(self) -> KnownPayload {
+        KnownPayload(match self {
+            Self::Sha256(hash) => Some(hash),
+            Self::Crc32(_) => None,
+        })
+    }
+}
+
+/// Tells the signer the payload's SHA-256, which we know already: hashing it again would double the cost of a put. None: the
+/// payload is not signed.
 #[derive(Debug)]
-struct KnownPayload(BlobHash);
+pub(super) struct KnownPayload(pub Option<BlobHash>);
 
 impl Intercept for KnownPayload {
     fn name(&self) -> &'static str {
@@ -47,7 +82,10 @@ impl Intercept for KnownPayload {
         _: &BeforeSerializationInterceptorContextRef<'_>,
         config: &mut ConfigBag,
     ) -> std::result::Result<(), BoxError> {
-        config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.to_hex()));
+        config.interceptor_state().store_put(match self.0 {
+            Some(hash) => PayloadSigningOverride::Precomputed(hash.to_hex()),
+            None => PayloadSigningOverride::unsigned_payload(),
+        });
         Ok(())
     }
 }
@@ -71,6 +109,9 @@ pub(super) async fn put(store: &S3Store, key: &BlobKey, body: Body) -> Result<()
             .await?;
             put_small(store, &what, key, bytes, hash).await
         }
+        Body::Grown { base, base_size, tail, .. } => {
+            Box::pin(super::grow::put_grown(store, &what, key, &base, base_size, tail)).await
+        }
         Body::File { file, path, size, hash, chunks } => {
             check_digest_count(size, &chunks)?;
             let staged = Arc::new(Staged { file, path, size, hash, chunks });
@@ -90,7 +131,7 @@ async fn put_small(store: &S3Store, what: &str, key: &BlobKey, bytes: Bytes, has
             .checksum_sha256(&checksum)
             .body(ByteStream::new(SdkBody::from(bytes.clone())))
             .customize()
-            .interceptor(KnownPayload(hash))
+            .interceptor(KnownPayload(Some(hash)))
             .send()
     });
     sent.await.map(drop)
@@ -119,8 +160,8 @@ impl Source {
         }
     }
 
-    /// The bytes of a part, proven against the digests of its chunks in the very buffer that is sent, and their SHA-256.
-    async fn read(&self, part: Range<u64>) -> Result<(Bytes, BlobHash)> {
+    /// The bytes of a part, proven against the digests of its chunks in the very buffer that is sent, and their checksum.
+    async fn read(&self, part: Range<u64>, signed: bool) -> Result<(Bytes, PartSum)> {
         let source = self.clone();
         blocking(part.end - part.start, move || {
             let bytes = match &source {
@@ -147,8 +188,8 @@ impl Source {
                     bytes
                 }
             };
-            let hash = sha256(&bytes);
-            Ok((bytes, hash))
+            let sum = PartSum::of(&bytes, signed);
+            Ok((bytes, sum))
         })
         .await
     }
@@ -161,10 +202,10 @@ fn part_size(size: u64) -> u64 {
 
 /// An upload in parts that is not complete: the server is told to forget it when this is dropped, be it by an
 /// error or by a caller who gave up.
-struct Unfinished {
-    store: S3Store,
-    object: String,
-    id: Option<String>,
+pub(super) struct Unfinished {
+    pub store: S3Store,
+    pub object: String,
+    pub id: Option<String>,
 }
 
 impl Drop for Unfinished {
@@ -213,7 +254,7 @@ async fn upload(store: &S3Store, what: &str, key: &BlobKey, source: &Source) -> 
                 .create_multipart_upload()
                 .bucket(&*store.bucket)
                 .key(&object)
-                .checksum_algorithm(ChecksumAlgorithm::Sha256)
+                .checksum_algorithm(PartSum::algorithm(!store.wire_is_private))
                 .send()
         })
         .await?;
@@ -256,8 +297,8 @@ async fn upload_part(
     source: &Source,
     range: Range<u64>,
 ) -> Result<CompletedPart> {
-    let (bytes, hash) = source.read(range).await?;
-    let checksum = aws_smithy_types::base64::encode(hash.0);
+    let (bytes, sum) = source.read(range, !store.wire_is_private).await?;
+    let (sha256, crc32) = sum.fields();
     let sent = store
         .call(what, bytes.len() as u64, || {
             store
@@ -267,17 +308,19 @@ async fn upload_part(
                 .key(object)
                 .upload_id(id)
                 .part_number(number)
-                .checksum_sha256(&checksum)
+                .set_checksum_sha256(sha256.clone())
+                .set_checksum_crc32(crc32.clone())
                 .body(ByteStream::new(SdkBody::from(bytes.clone())))
                 .customize()
-                .interceptor(KnownPayload(hash))
+                .interceptor(sum.payload())
                 .send()
         })
         .await?;
     Ok(CompletedPart::builder()
         .part_number(number)
         .set_e_tag(sent.e_tag().map(str::to_owned))
-        .checksum_sha256(checksum)
+        .set_checksum_sha256(sha256)
+        .set_checksum_crc32(crc32)
         .build())
 }
 

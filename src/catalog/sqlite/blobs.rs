@@ -44,8 +44,10 @@ pub fn put(c: &Connection, origin: Origin, x: &Commit) -> Result<(), CommitError
 }
 
 fn add(c: &Connection, x: &Commit, state: i64, data: Option<&[u8]>) -> Result<()> {
-    c.prepare_cached("INSERT INTO blobs(tenant, hash, size, state, chunks, data) VALUES (?, ?, ?, ?, ?, ?)")?
-        .execute(params![x.tenant.0, x.hash.0, int(x.size), state, x.chunks.to_bytes(), data])?;
+    c.prepare_cached(
+        "INSERT INTO blobs(tenant, hash, size, state, chunks, data, midstate) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![x.tenant.0, x.hash.0, int(x.size), state, x.chunks.to_bytes(), data, x.midstate])?;
     Ok(())
 }
 
@@ -123,6 +125,13 @@ pub fn blob(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<Option<B
         })
         .optional()?;
     Ok(row.and_then(|(size, chunks, place)| Some(Blob { hash, size, place: place?, chunks })))
+}
+
+pub fn midstate(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<Option<Vec<u8>>> {
+    Ok(c.prepare_cached("SELECT midstate FROM blobs WHERE tenant = ? AND hash = ?")?
+        .query_row(params![tenant.0, hash.0], |r| r.get(0))
+        .optional()?
+        .flatten())
 }
 
 pub fn unsettled(c: &Connection, mount: Option<MountId>, limit: u32) -> Result<Vec<Unsettled>> {

@@ -152,7 +152,8 @@ pub const STORED: i64 = 2;
 
 /// The columns that [`node`] reads, beginning at its `at`; `i` is the inode.
 pub const NODE: &str = "i.ino, i.session, i.kind, i.mode, i.uid, i.gid, i.rdev, i.nlink, i.size, \
-    i.atime, i.mtime, i.ctime, i.target, i.artifact, a.hash, s.sealed IS NOT NULL";
+    i.atime, i.mtime, i.ctime, i.target, i.artifact, a.hash, s.sealed IS NOT NULL, \
+    i.blocks";
 /// What [`NODE`] needs beside `inodes i`.
 pub const NODE_JOIN: &str = "LEFT JOIN artifacts a ON a.id = i.artifact LEFT JOIN sessions s ON s.id = i.session";
 
@@ -175,6 +176,7 @@ pub fn node(row: &Row<'_>, at: usize) -> rusqlite::Result<Node> {
         target: row.get(at + 12)?,
         content: artifact.zip(hash.map(BlobHash)),
         sealed: row.get(at + 15)?,
+        blocks: opt_uint(row, at + 16)?,
     })
 }
 

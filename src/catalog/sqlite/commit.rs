@@ -5,11 +5,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::artifacts::{self, Known, NewArtifact};
 use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
 use super::remove::{Fate, drop_name, is_a_directory};
-use super::{blobs, changes, labels, make, paths, tree};
-use crate::artifact::ids::{Ino, SessionId};
+use super::{blobs, changes, labels, make, paths, tree, versions};
+use crate::artifact::ids::{Ino, SessionId, TenantId};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::time::Timestamp;
+use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, Commit, CommitError, Committed, NewNode, Origin, Outcome};
 
@@ -27,7 +28,7 @@ struct Site {
     previous: Option<Known>,
 }
 
-pub fn commit(c: &Connection, origin: Origin, x: &Commit) -> Result<Committed, CommitError> {
+pub fn commit(c: &Connection, origin: Origin, rules: Rules, x: &Commit) -> Result<Committed, CommitError> {
     if let Some(done) = replayed(c, x)? {
         return Ok(done);
     }
@@ -42,24 +43,27 @@ pub fn commit(c: &Connection, origin: Origin, x: &Commit) -> Result<Committed, C
         blobs::put(c, origin, x)?;
         return Ok(unchanged(c, origin, x, same.id, node)?);
     }
-    let replaced = collapsible(c, x, site.node.as_ref())?;
+    let replaced = match collapsible(c, x, site.node.as_ref())? {
+        Some(replaced) => Some(replaced),
+        None => versions::replaceable(c, rules, x, site.previous.as_ref())?,
+    };
     check_quota(c, x, &site, replaced.as_ref())?;
     blobs::put(c, origin, x)?;
-    Ok(store(c, origin, x, &site, replaced)?)
+    Ok(store(c, origin, rules, x, &site, replaced)?)
 }
 
 /// A commit of bytes that an artifact has already, wherever they are: always a new version.
-pub fn restore(c: &Connection, origin: Origin, x: &Commit) -> Result<crate::artifact::record::Artifact> {
+pub fn restore(c: &Connection, origin: Origin, rules: Rules, x: &Commit) -> Result<crate::artifact::record::Artifact> {
     let site = site(c, origin, x)?;
     check_quota(c, x, &site, None)?;
-    store(c, origin, x, &site, None).map(|done| done.artifact)
+    store(c, origin, rules, x, &site, None).map(|done| done.artifact)
 }
 
 /// A commit whose answer was lost comes again with the same ID.
 fn replayed(c: &Connection, x: &Commit) -> Result<Option<Committed>> {
     let Some(known) = artifacts::known(c, x.id)?.filter(|k| k.hash == x.hash) else { return Ok(None) };
     let artifact = artifacts::must(c, x.id)?;
-    Ok(Some(Committed { artifact, outcome: Outcome::Same, ino: known.ino }))
+    Ok(Some(Committed { artifact, outcome: Outcome::Same, ino: known.ino, freed: Vec::new() }))
 }
 
 fn site(c: &Connection, origin: Origin, x: &Commit) -> Result<Site> {
@@ -146,7 +150,12 @@ fn hard_link(c: &Connection, origin: Origin, x: &Commit, site: &Site, first: &Kn
     }
     let target = tree::node_any(c, first.ino)?.ok_or_else(|| artifacts::missing(first.id))?;
     make::add_link(c, origin, &target, parent, name, cookie, x.now)?;
-    Ok(Committed { artifact: artifacts::must(c, first.id)?, outcome: Outcome::Idempotent, ino: first.ino })
+    Ok(Committed {
+        artifact: artifacts::must(c, first.id)?,
+        outcome: Outcome::Idempotent,
+        ino: first.ino,
+        freed: Vec::new(),
+    })
 }
 
 fn unchanged(
@@ -156,17 +165,14 @@ fn unchanged(
     id: crate::artifact::ids::ArtifactId,
     node: &Node,
 ) -> Result<Committed> {
-    c.prepare_cached("UPDATE inodes SET mtime = ?, ctime = ? WHERE ino = ?")?.execute(params![
-        x.mtime.0,
-        x.now.0,
-        int(node.ino.0)
-    ])?;
+    c.prepare_cached("UPDATE inodes SET mtime = ?, ctime = max(ctime, ?), blocks = ? WHERE ino = ?")?
+        .execute(params![x.mtime.0, changed(x), x.stat.blocks.map(int), int(node.ino.0)])?;
     if let Some(key) = &x.labels.idempotency_key {
         c.prepare_cached("UPDATE artifacts SET idem_key = ? WHERE id = ? AND idem_key IS NULL")?
             .execute(params![key, id_bytes(id)])?;
     }
     changes::inode(c, origin, node.ino)?;
-    Ok(Committed { artifact: artifacts::must(c, id)?, outcome: Outcome::Same, ino: node.ino })
+    Ok(Committed { artifact: artifacts::must(c, id)?, outcome: Outcome::Same, ino: node.ino, freed: Vec::new() })
 }
 
 /// The handle's earlier artifact, when nothing else holds on to it.
@@ -228,16 +234,24 @@ fn limit(max: Option<u64>) -> String {
     max.map_or_else(|| String::from("unlimited"), |max| max.to_string())
 }
 
-fn store(c: &Connection, origin: Origin, x: &Commit, site: &Site, replaced: Option<Known>) -> Result<Committed> {
+fn store(
+    c: &Connection,
+    origin: Origin,
+    rules: Rules,
+    x: &Commit,
+    site: &Site,
+    replaced: Option<Known>,
+) -> Result<Committed> {
     let labels = site.previous.as_ref().map_or_else(|| x.labels.clone(), |p| labels::carried(&x.labels, &p.labels));
     let effective = labels::effective(c, x.tenant, site.parent, labels, &x.content_type, x.now)?;
     let outcome = if replaced.is_some() { Outcome::Collapsed } else { Outcome::New };
-    let mut version = None;
+    let (mut version, mut began, mut freed) = (None, None, Vec::new());
     if let Some(old) = replaced {
         if site.previous.as_ref().is_some_and(|p| p.id == old.id) {
             version = Some(old.version);
         }
-        artifacts::erase(c, x.tenant, &old)?;
+        began = Some(versions::began(c, &old)?);
+        freed = versions::erase(c, origin, x.tenant, &old)?;
     }
     if version.is_none()
         && let Some(previous) = &site.previous
@@ -273,14 +287,46 @@ fn store(c: &Connection, origin: Origin, x: &Commit, site: &Site, replaced: Opti
             recovered: false,
         },
     )?;
-    c.prepare_cached("UPDATE inodes SET artifact = ?, size = ?, mtime = ?, ctime = ? WHERE ino = ?")?
-        .execute(params![id_bytes(x.id), int(x.size), x.mtime.0, x.now.0, int(ino.0)])?;
+    if let Some(began) = began {
+        versions::continue_run(c, x.id, began)?;
+    } else if version > 1 {
+        prune(c, rules, (site.parent, &site.name), x.now)?;
+    }
+    c.prepare_cached(
+        "UPDATE inodes SET artifact = ?, size = ?, mtime = ?, ctime = max(ctime, ?), atime = coalesce(?, atime), blocks = ? \
+         WHERE ino = ?",
+    )?
+    .execute(params![
+        id_bytes(x.id),
+        int(x.size),
+        x.mtime.0,
+        changed(x),
+        x.stat.atime.map(|t| t.0),
+        x.stat.blocks.map(int),
+        int(ino.0)
+    ])?;
     if site.node.is_some() {
         changes::inode(c, origin, ino)?;
     } else {
         changes::entry(c, origin, site.parent, &site.name)?;
     }
-    Ok(Committed { artifact: artifacts::must(c, x.id)?, outcome, ino })
+    Ok(Committed { artifact: artifacts::must(c, x.id)?, outcome, ino, freed })
+}
+
+/// Prunes a path as the rules say.
+pub fn prune(c: &Connection, rules: Rules, path: (Ino, &Name), now: Timestamp) -> Result<usize> {
+    let Some(keep) = rules.keep else { return Ok(0) };
+    let tenant = c
+        .prepare_cached("SELECT tenant FROM artifacts WHERE parent = ? AND name = ? LIMIT 1")?
+        .query_row(params![int(path.0.0), path.1.as_bytes()], |r| r.get(0).map(TenantId))
+        .optional()?;
+    let Some(tenant) = tenant else { return Ok(0) };
+    versions::prune(c, tenant, path, keep, Timestamp(now.0.saturating_sub(KEY_WINDOW)), now)
+}
+
+/// The file's ctime after it.
+fn changed(x: &Commit) -> i64 {
+    x.stat.ctime.unwrap_or(x.now).0
 }
 
 fn give_birth(c: &Connection, x: &Commit, birth: &Birth, session: SessionId) -> Result<Ino> {
@@ -295,7 +341,7 @@ fn give_birth(c: &Connection, x: &Commit, birth: &Birth, session: SessionId) -> 
         gid: birth.gid,
         rdev: 0,
         target: None,
-        now: x.now,
+        now: x.stat.named.unwrap_or(x.now),
     };
     tree::insert(c, &node, session, x.size, x.mtime)?;
     Ok(x.ino)

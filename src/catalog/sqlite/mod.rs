@@ -24,9 +24,11 @@ mod readers;
 mod recover;
 mod remove;
 mod rename;
+mod reserve;
 mod schema;
 mod seal;
 mod tree;
+mod versions;
 mod writer;
 
 use std::path::Path;
@@ -51,6 +53,7 @@ use crate::artifact::record::{
     Artifact, Blob, DirEntry, Labels, Link, LinkTarget, Manifest, Node, Session, SessionSummary, StoreState, Tenant,
 };
 use crate::artifact::time::Timestamp;
+use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Result};
 
 /// Rows up to which a listing is read on the caller's thread: some hundred microseconds.
@@ -66,15 +69,19 @@ pub struct Quota {
     pub max_file_bytes: Option<u64>,
 }
 
-/// How a catalog is opened. Nothing to choose so far.
+/// How a catalog is opened.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct SqliteOptions {}
+pub struct SqliteOptions {
+    /// What commits do with earlier versions; by default nothing.
+    pub versions: Rules,
+}
 
 /// See the module.
 pub struct SqliteCatalog {
     writer: Writer,
     readers: Arc<Readers>,
     cursors: changes::Cursors,
+    versions: Rules,
 }
 
 impl SqliteCatalog {
@@ -84,12 +91,18 @@ impl SqliteCatalog {
     /// # Errors
     /// `Unsupported` for a file of a newer outputfs or a file system without WAL, `Internal` for one that cannot be
     /// opened.
-    pub fn open(path: &Path, _options: SqliteOptions) -> Result<Arc<Self>> {
-        let writer = Writer::start(schema::open_writer(path)?)?;
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<Arc<Self>> {
+        let reserve = reserve::Reserve::open(path);
+        if let Some(reserve) = &reserve {
+            // Before the first connection: it makes files of its own.
+            reserve.look();
+        }
+        let writer = Writer::start(schema::open_writer(path)?, reserve)?;
         Ok(Arc::new(Self {
             writer,
             readers: Arc::new(Readers::new(path.to_owned())),
             cursors: changes::Cursors::default(),
+            versions: options.versions,
         }))
     }
 
@@ -180,6 +193,10 @@ impl Catalog for SqliteCatalog {
 
     async fn blob(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Blob>> {
         self.readers.read(|c| blobs::blob(c, tenant, hash))
+    }
+
+    async fn midstate(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Vec<u8>>> {
+        self.readers.read(|c| blobs::midstate(c, tenant, hash))
     }
 
     async fn labels(&self, ino: Ino) -> Result<Labels> {
@@ -284,10 +301,13 @@ impl Catalog for SqliteCatalog {
         now: Timestamp,
     ) -> Result<Option<Removed>> {
         let (from, to) = ((from.0, from.1.clone()), (to.0, to.1.clone()));
+        let rules = self.versions;
         self.change(move |c| {
             let from = End { parent: from.0, name: &from.1, cookie: cookies.1 };
             let to = End { parent: to.0, name: &to.1, cookie: cookies.0 };
-            rename::rename(c, origin, &from, &to, mode, now)
+            let removed = rename::rename(c, origin, &from, &to, mode, now)?;
+            commit::prune(c, rules, (to.parent, to.name), now)?;
+            Ok(removed)
         })
         .await
     }
@@ -301,7 +321,8 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn commit(&self, origin: Origin, commit: Commit) -> Result<Committed, CommitError> {
-        self.writer.run(true, move |c| commit::commit(c, origin, &commit)).await
+        let rules = self.versions;
+        self.writer.run(true, move |c| commit::commit(c, origin, rules, &commit)).await
     }
 
     async fn trash_recovered(&self, origin: Origin, commit: Commit) -> Result<Option<Artifact>> {
@@ -371,7 +392,8 @@ impl Catalog for SqliteCatalog {
         fresh: (Ino, u64),
         now: Timestamp,
     ) -> Result<Artifact> {
-        self.durable(move |c| recover::restore(c, origin, artifact, id, fresh, now)).await
+        let rules = self.versions;
+        self.durable(move |c| recover::restore(c, origin, rules, artifact, id, fresh, now)).await
     }
 
     async fn check_records(&self, tenant: TenantId) -> Result<RecordCheck> {

@@ -9,8 +9,9 @@ use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Artifact, Chunks, Labels, NodeKind, Session};
 use crate::artifact::time::Timestamp;
+use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, Commit, CommitError, Origin, Payload};
+use crate::catalog::{Birth, Commit, CommitError, FileStat, Origin, Payload};
 
 pub fn trash_recovered(c: &Connection, origin: Origin, x: &Commit) -> Result<Option<Artifact>> {
     let Some(session) = make::session_by_id(c, x.session)?.filter(|s| s.sealed.is_none()) else { return Ok(None) };
@@ -64,6 +65,7 @@ fn last_place(c: &Connection, x: &Commit, session: &Session) -> Result<(Ino, Nam
 pub fn restore(
     c: &Connection,
     origin: Origin,
+    rules: Rules,
     artifact: ArtifactId,
     id: ArtifactId,
     fresh: (Ino, u64),
@@ -98,14 +100,16 @@ pub fn restore(
         hash: old.hash,
         size: old.size,
         chunks: Chunks::default(),
+        midstate: None,
         bytes: Payload::Known,
         content_type: guessed,
         // The key named the operation that made it, not this one.
         labels: Labels { idempotency_key: None, ..old.labels },
         mtime: now,
+        stat: FileStat::default(),
         now,
     };
-    commit::restore(c, origin, &again)
+    commit::restore(c, origin, rules, &again)
 }
 
 /// The directory itself, or what stands at its path now, or itself again if nothing does.

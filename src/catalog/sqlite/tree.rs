@@ -41,7 +41,7 @@ pub fn entry(c: &Connection, parent: Ino, name: &Name, now: Timestamp) -> Result
     let row = c
         .prepare_cached(&sql)?
         .query_row(params![int(parent.0), name.as_bytes(), now.0], |r| {
-            Ok((codec::node(r, 0)?, r.get::<_, Option<bool>>(16)?.unwrap_or(false)))
+            Ok((codec::node(r, 0)?, r.get::<_, Option<bool>>(17)?.unwrap_or(false)))
         })
         .optional()?;
     Ok(row.map(|(node, expired)| Entry { parent, name: name.clone(), node, expired }))
@@ -134,7 +134,11 @@ pub fn insert(c: &Connection, n: &NewNode, session: SessionId, size: u64, mtime:
         n.target
     ])?;
     add_name(c, n.cookie, n.parent, &n.name, n.ino)?;
-    touch_dir(c, n.parent, i64::from(n.kind == NodeKind::Dir), n.now)
+    if n.kind == NodeKind::File {
+        named_in(c, n.parent, n.now)
+    } else {
+        touch_dir(c, n.parent, i64::from(n.kind == NodeKind::Dir), n.now)
+    }
 }
 
 pub fn add_name(c: &Connection, cookie: u64, parent: Ino, name: &Name, ino: Ino) -> Result<()> {
@@ -157,6 +161,13 @@ pub fn remove_name(c: &Connection, parent: Ino, name: &Name) -> Result<()> {
 pub fn touch_dir(c: &Connection, dir: Ino, subdirs: i64, now: Timestamp) -> Result<()> {
     c.prepare_cached("UPDATE inodes SET mtime = ?2, ctime = ?2, nlink = nlink + ?3 WHERE ino = ?1")?
         .execute(params![int(dir.0), now.0, subdirs])?;
+    Ok(())
+}
+
+/// A file's name came to be in `dir` at `at`, told later: whatever changed the directory since then stays.
+fn named_in(c: &Connection, dir: Ino, at: Timestamp) -> Result<()> {
+    c.prepare_cached("UPDATE inodes SET mtime = ?2, ctime = ?2 WHERE ino = ?1 AND ctime <= ?2")?
+        .execute(params![int(dir.0), at.0])?;
     Ok(())
 }
 

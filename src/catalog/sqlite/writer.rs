@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::reserve::Reserve;
 use crate::artifact::{Error, Result};
 
 /// Jobs in one transaction at most: bounds how long the first one waits for the last.
@@ -35,11 +36,11 @@ pub struct Writer {
 impl Writer {
     /// # Errors
     /// `Internal` when the thread cannot be started.
-    pub fn start(conn: Connection) -> Result<Self> {
+    pub fn start(conn: Connection, reserve: Option<Reserve>) -> Result<Self> {
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new()
             .name(String::from("catalog-writer"))
-            .spawn(move || serve(&conn, &queue))
+            .spawn(move || serve(&conn, reserve.as_ref(), &queue))
             .map_err(|e| Error::internal(format!("cannot start the catalog's writer thread: {e}")))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
@@ -90,7 +91,7 @@ impl Drop for Writer {
     }
 }
 
-fn serve(conn: &Connection, queue: &Receiver<Job>) {
+fn serve(conn: &Connection, reserve: Option<&Reserve>, queue: &Receiver<Job>) {
     let mut full = None;
     while let Ok(first) = queue.recv() {
         let mut batch = vec![first];
@@ -98,6 +99,9 @@ fn serve(conn: &Connection, queue: &Receiver<Job>) {
             && let Ok(job) = queue.try_recv()
         {
             batch.push(job);
+        }
+        if let Some(reserve) = reserve {
+            reserve.look();
         }
         let durable = batch.iter().any(|job| job.durable);
         commit_batch(conn, batch, durable, &mut full);
@@ -177,7 +181,7 @@ mod tests {
         let path = dir.path().join("c.db");
         let conn = schema::open_writer(&path).unwrap();
         conn.execute_batch("CREATE TABLE t(n INTEGER)").unwrap();
-        (dir, path, Writer::start(conn).unwrap())
+        (dir, path, Writer::start(conn, None).unwrap())
     }
 
     fn insert(conn: &Connection, n: i64) -> Result<()> {

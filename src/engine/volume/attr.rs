@@ -43,7 +43,7 @@ impl Attr {
             size: node.size,
             blocks: match node.kind {
                 NodeKind::Dir => 8,
-                _ => node.size.div_ceil(4096) * 8,
+                _ => node.blocks.unwrap_or_else(|| whole_blocks(node.size)),
             },
             atime: node.atime,
             mtime: node.mtime,
@@ -53,14 +53,28 @@ impl Attr {
     }
 }
 
+/// 512-byte blocks of a file without holes, as ext4 with 4 KiB blocks counts them.
+fn whole_blocks(size: u64) -> u64 {
+    size.div_ceil(4096) * 8
+}
+
+/// What a commit records of a staging file's blocks: none when it has no hole. (Preallocated blocks beyond the size are
+/// not the artifact's.)
+pub(super) fn sparse(size: u64, blocks: u64) -> Option<u64> {
+    (blocks < whole_blocks(size)).then_some(blocks)
+}
+
 impl Volume {
     /// Attributes of `node`, with what this mount knows better: bytes being written, names being made.
     pub(super) fn attr_of(&self, node: &Node) -> Result<Attr> {
         let mut attr = Attr::of_node(node);
         if node.kind == NodeKind::Dir {
             if let Some(at) = self.overlay.lock().touched(node.ino) {
-                attr.mtime = attr.mtime.max(at);
-                attr.ctime = attr.ctime.max(at);
+                // Whatever the catalog was told after that (`utimes`) stands.
+                if at > attr.ctime {
+                    attr.mtime = at;
+                    attr.ctime = at;
+                }
             }
         } else if let Some(live) = self.live_of(node.ino) {
             live.overlay_attr(&mut attr)?;

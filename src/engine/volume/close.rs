@@ -119,6 +119,7 @@ impl Volume {
                     live.state.lock().lingering = false;
                     break;
                 }
+                Ok(Parted::Changed) => {}
                 Ok(Parted::Mapped) => {
                     tokio::time::sleep(LINGER).await;
                     why = Why::Linger;
@@ -154,10 +155,15 @@ impl Volume {
             }
             st.staged.take()
         };
-        let Some(mut staged) = staged else {
+        let Some(staged) = staged else {
             live.state.lock().lingering = false;
             return Ok(Parted::Done);
         };
+        let Some(mut staged) = self.keep_warm(live, staged) else {
+            live.state.lock().lingering = false;
+            return Ok(Parted::Done);
+        };
+        let sparse = staged.grown.as_ref().is_some_and(super::grow::Grown::is_sparse);
         let orphan = live.state.lock().orphan;
         if staged.mappable && !orphan {
             match staged.file.freeze()? {
@@ -184,6 +190,11 @@ impl Volume {
         let name = staged.file.name.clone();
         let path = staged.file.path.clone();
         let stamp = staged.file.stamp()?;
+        if !orphan && saved.as_ref().is_none_or(|s| s.stamp != stamp || s.writes != live.writes()) {
+            // Changed (a truncate by path) since the save that led here.
+            live.state.lock().staged = Some(staged);
+            return Ok(Parted::Changed);
+        }
         drop(staged);
         let provisional = saved.as_ref().is_some_and(|s| s.provisional);
         if provisional {
@@ -196,7 +207,7 @@ impl Volume {
             return Ok(Parted::Done);
         }
         let cached = match &saved {
-            Some(s) if !self.store.blobs.is_local() && s.artifact.is_some() && !orphan => {
+            Some(s) if !self.store.blobs.is_local() && s.artifact.is_some() && !orphan && !sparse => {
                 self.keep_in_cache(s.hash, &path)
             }
             _ => false,
@@ -247,9 +258,29 @@ impl Volume {
         self.retire(live);
     }
 
+    /// Removes staging files whose bytes nothing needs any more: a later version replaced the one they held.
+    pub(super) fn put_away(&self, files: &[String]) {
+        // Somebody goes on writing into it.
+        for file in files.iter().filter(|f| !self.in_use(f)) {
+            self.parted.lock().remove(file);
+            let path = self.staging.join(file);
+            match crate::engine::settle::remove_staging(&path) {
+                Ok(()) => {
+                    if let Err(e) = self.journal.append(&Record::Done { file: file.clone() }) {
+                        tracing::warn!(error = %e, "the journal could not be written");
+                    }
+                }
+                Err(e) => tracing::warn!(error = %e, "a staging file that nothing needs is left behind"),
+            }
+        }
+    }
+
     /// Staging files that must not be moved: their inode is live here.
     pub fn in_use(&self, file: &str) -> bool {
         let Some(ino) = file.split('-').next().and_then(|n| n.parse().ok()).map(Ino) else { return false };
+        if self.is_warm(file, ino) {
+            return true;
+        }
         self.live_of(ino).is_some_and(|l| l.state.lock().staged.as_ref().is_some_and(|s| s.file.name == file))
     }
 }
@@ -278,4 +309,6 @@ enum Parted {
     Reopened,
     /// A mapping lives on, or changed the bytes.
     Mapped,
+    /// It holds something that is not saved.
+    Changed,
 }

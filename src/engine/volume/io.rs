@@ -12,6 +12,7 @@ use crate::blob::reader::ContentReader;
 use crate::staging::file::StagingFile;
 
 use super::Volume;
+use super::grow::Grown;
 use super::handles::Handle;
 use super::live::Live;
 use super::save::blocking;
@@ -31,8 +32,8 @@ impl Volume {
         match &*handle {
             Handle::File { live, reader, .. } => {
                 // Bytes being written come first: everyone who has the inode open sees them.
-                if let Some(file) = staged_of(live) {
-                    return Ok(Bytes::from(file.read_at(offset, len)?));
+                if let Some(bytes) = self.read_staged(live, offset, len).await? {
+                    return Ok(bytes);
                 }
                 let known = reader.lock().clone();
                 let reader = match known {
@@ -87,7 +88,7 @@ impl Volume {
                 let file = staged_of(live).ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
                 // The kernel gives the offset of the end as it knows it; another mount cannot move it while we hold S.
                 let _ = append;
-                Self::count_write(live);
+                let _writing = self.begin_write(live, offset).await?;
                 write_all_at(&file, offset, &data)?;
                 Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
             }
@@ -102,7 +103,8 @@ impl Volume {
     /// `Unsupported` for a mode that the staging file system lacks, disk errors.
     pub async fn fallocate(&self, fh: u64, offset: u64, length: u64, mode: u32) -> Result<()> {
         let (live, file) = self.writable(fh)?;
-        Self::count_write(&live);
+        // Whatever the mode: it may move or take away bytes.
+        let _writing = self.begin_write(&live, 0).await?;
         let flags = FallocateFlags::from_bits_retain(mode);
         rustix::fs::fallocate(&*file.file, flags, offset, length).map_err(|e| Error::io(&file.path, &e.into()))
     }
@@ -114,28 +116,33 @@ impl Volume {
     pub async fn lseek(&self, fh: u64, offset: i64, whence: i32) -> Result<i64> {
         let handle = self.handles.get(fh)?;
         let at = u64::try_from(offset).map_err(|_| Error::new(Kind::NoSuchAddress, "before the start"))?;
-        let size = match &*handle {
+        let data = whence == libc::SEEK_DATA;
+        let past = || Error::new(Kind::NoSuchAddress, "past the end");
+        let found = match &*handle {
             Handle::File { live, reader, .. } => {
+                self.make_whole(live).await?;
                 if let Some(file) = staged_of(live) {
-                    let from = if whence == libc::SEEK_DATA { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
+                    let from = if data { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
                     return rustix::fs::seek(&*file.file, from).map(|n| i64::try_from(n).unwrap_or(i64::MAX)).map_err(
                         |e| match e {
-                            rustix::io::Errno::NXIO => Error::new(Kind::NoSuchAddress, "past the end"),
+                            rustix::io::Errno::NXIO => past(),
                             e => Error::io(&file.path, &e.into()),
                         },
                     );
                 }
-                reader.lock().as_ref().map_or(0, |r| r.0.size())
+                let known = reader.lock().clone();
+                let reader = match known {
+                    Some(reader) => reader,
+                    None => self.reopen(live, reader).await?,
+                };
+                if at < reader.size() { reader.0.seek(at, data).await? } else { None }
             }
-            Handle::Content(r) => r.0.size(),
-            Handle::Fixed(b) => b.len() as u64,
-            Handle::Ctl(_) => 0,
+            Handle::Content(r) if at < r.size() => r.0.seek(at, data).await?,
+            // All data, with the one hole that every file has at its end (lseek(2)).
+            Handle::Fixed(b) if at < b.len() as u64 => Some(if data { at } else { b.len() as u64 }),
+            Handle::Content(_) | Handle::Fixed(_) | Handle::Ctl(_) => None,
         };
-        // Committed content is all data, with the one hole that every file has at its end (lseek(2)).
-        if at >= size {
-            return Err(Error::new(Kind::NoSuchAddress, "past the end"));
-        }
-        Ok(if whence == libc::SEEK_DATA { offset } else { i64::try_from(size).unwrap_or(i64::MAX) })
+        found.map(|n| i64::try_from(n).unwrap_or(i64::MAX)).ok_or_else(past)
     }
 
     /// Copies between two open files inside the daemon: the bytes never pass through the caller.
@@ -147,6 +154,7 @@ impl Volume {
         let source = self.handles.get(from.0)?;
         let (file, path) = match &*source {
             Handle::File { live, reader, .. } => {
+                self.make_whole(live).await?;
                 if let Some(f) = staged_of(live) {
                     (f.file.clone(), f.path.clone())
                 } else {
@@ -161,7 +169,7 @@ impl Volume {
             Handle::Content(r) => r.0.as_file().await?,
             _ => return Err(Error::new(Kind::Unsupported, "cannot be copied from")),
         };
-        Self::count_write(&live);
+        let _writing = self.begin_write(&live, to.1).await?;
         // The answer is 32 bits: whoever wants more asks again.
         let len = len.min(1 << 30);
         let copy = move || {
@@ -189,6 +197,18 @@ impl Volume {
             Ok(u32::try_from(len - left).unwrap_or(u32::MAX))
         };
         if len <= COPY_AT_ONCE { copy() } else { blocking(copy).await }
+    }
+
+    /// Before something looks at the staging file itself.
+    async fn make_whole(&self, live: &Live) -> Result<()> {
+        let sparse = |live: &Live| {
+            live.state.lock().staged.as_ref().is_some_and(|s| s.grown.as_ref().is_some_and(Grown::is_sparse))
+        };
+        if !sparse(live) {
+            return Ok(());
+        }
+        let _saving = live.save.lock().await;
+        self.ungrow(live).await
     }
 
     fn writable(&self, fh: u64) -> Result<(Arc<Live>, StagingFile)> {

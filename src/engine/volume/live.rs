@@ -16,6 +16,8 @@ use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::follow::Follower;
 
 use super::attr::Attr;
+use super::grow::Grown;
+use super::setattr::SetAttr;
 
 /// The passthrough backing of a staging file: what the adapter registered with the kernel. `None` inside: refused, the
 /// daemon carries the data.
@@ -78,6 +80,8 @@ pub struct Staged {
     /// Somebody held it `O_RDWR`: a mapping may change it unseen.
     pub mappable: bool,
     pub follower: Option<Follower>,
+    /// Opened to append: see [`super::grow`].
+    pub grown: Option<Grown>,
 }
 
 /// Where a file that was never committed will be.
@@ -86,6 +90,8 @@ pub struct Pending {
     pub parent: Ino,
     pub name: Name,
     pub cookie: u64,
+    /// When the name came to be.
+    pub named: Timestamp,
 }
 
 /// Guarded by [`Live::state`].
@@ -110,6 +116,8 @@ pub struct State {
     /// Set by `utimens`, with the stamp's ctime then: a later write takes over again.
     pub mtime_set: Option<(Timestamp, Timestamp)>,
     pub ctime: Timestamp,
+    /// While a save is on its way: attributes changed since it read them, which its commit would undo.
+    pub meanwhile: Option<SetAttr>,
     pub labels: Labels,
     /// Its name when it was opened or renamed last: the content type is guessed from it.
     pub name: Vec<u8>,
@@ -178,7 +186,7 @@ impl Live {
         let stamp = staged.file.stamp()?;
         attr.keep = false;
         attr.size = stamp.size;
-        attr.blocks = stamp.blocks;
+        attr.blocks = stamp.blocks + staged.grown.as_ref().map_or(0, Grown::blocks_below);
         let unchanged = staged.saved.as_ref().is_some_and(|s| s.artifact.is_none() && s.stamp == stamp);
         if !unchanged || st.mtime_set.is_some() {
             attr.mtime = st.mtime(&stamp);

@@ -4,6 +4,7 @@
 //! - The **catalog** owns every directory, symlink and committed file. The volume keeps no copy of it.
 //! - A [`live::Live`] stands for an inode that somebody has open here, or whose bytes are not saved yet. It owns the
 //!   inode's staging file S (one per inode, from the first writer until nobody can change it any more).
+//!   One that only grows at its end is a [`grow::Grown`].
 //! - The [`overlay`] owns the names of files that were created here and never committed. A name is in the
 //!   overlay until the catalog has it: whoever looks into the overlay first and the catalog second misses no file.
 //! - A [`handles::Handles`] entry is one open file description of the kernel's.
@@ -34,6 +35,7 @@ pub mod attr;
 pub mod close;
 pub mod control;
 pub mod dir;
+pub mod grow;
 pub mod handles;
 pub mod hidden;
 pub mod io;
@@ -64,6 +66,7 @@ use crate::staging::file::has_fine_ctime;
 use crate::staging::journal::Journal;
 
 use control::Answers;
+use grow::Growing;
 use handles::Handles;
 use hidden::Hidden;
 use live::Live;
@@ -97,6 +100,7 @@ pub struct Volume {
     handles: Handles,
     hidden: Hidden,
     answers: Answers,
+    growing: Growing,
     journal: Arc<Journal>,
     numbers: Mutex<(u64, u64)>,
     staging_seq: AtomicU64,
@@ -141,6 +145,7 @@ impl Volume {
             live: Mutex::default(),
             handles: Handles::default(),
             answers: Answers::default(),
+            growing: Growing::default(),
             journal: Arc::new(journal),
             numbers: Mutex::new((first, first + RESERVE)),
             staging_seq: AtomicU64::new(0),

@@ -8,9 +8,11 @@ use parking_lot::Mutex;
 
 use crate::artifact::ids::{BlobHash, Ino};
 use crate::artifact::name::Name;
-use crate::artifact::record::{Labels, Node, NodeKind};
+use crate::artifact::record::{CHUNK, Labels, Node, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::staging::file::StagingFile;
+use crate::staging::follow::Follower;
+use crate::staging::hash::Midstate;
 use crate::staging::journal::Record;
 
 use super::attr::Attr;
@@ -18,7 +20,8 @@ use super::handles::Handle;
 use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
-use super::save::blocking;
+use super::save::{Why, blocking};
+use super::setattr::SET_ID;
 use super::tree::{Found, inherit};
 use super::{Caller, Volume, process};
 
@@ -150,8 +153,8 @@ impl Volume {
             handles: 0,
             writers: 0,
             io: Io::None,
-            staged: Some(Staged { file, saved: None, mappable: false, follower: None }),
-            pending: Some(Pending { parent, name: name.clone(), cookie }),
+            staged: Some(Staged { file, saved: None, mappable: false, follower: None, grown: None }),
+            pending: Some(Pending { parent, name: name.clone(), cookie, named: now }),
             orphan: false,
             lingering: false,
             mode,
@@ -162,6 +165,7 @@ impl Volume {
             atime: now,
             mtime_set: None,
             ctime: now,
+            meanwhile: None,
             labels,
             name: name.as_bytes().to_vec(),
         };
@@ -182,17 +186,27 @@ impl Volume {
         let content = node.and_then(|n| n.content).map(|(_, hash)| hash);
         if mode.write {
             // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
-            let _saving = live.save.lock().await;
+            let saving = live.save.lock().await;
             if live.state.lock().staged.is_none() {
                 // Looked up again: whoever held the lock before us may have committed newer bytes.
                 let node = self.store.catalog.node(live.ino, self.now()).await?;
-                self.stage(live, node.as_ref(), mode.truncate, caller).await?;
+                self.stage(live, node.as_ref(), mode, caller).await?;
             } else {
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
-                self.preserve(live).await?;
+                let guarded = live.state.lock().staged.as_ref().is_some_and(|s| s.grown.is_some());
+                if !guarded {
+                    match self.preserve(live).await {
+                        Err(e) if e.kind == Kind::Corrupt => self.save_holding(live, Why::Overtaken, &saving).await?,
+                        done => done?,
+                    }
+                }
                 if mode.truncate {
+                    self.ungrow(live).await?;
                     self.truncate_staged(live, 0)?;
                 }
+            }
+            if mode.truncate && caller.uid != 0 {
+                self.drop_set_id(live.ino).await?;
             }
             return Ok(self.admit(live, mode, content));
         }
@@ -220,13 +234,18 @@ impl Volume {
         self: &Arc<Self>,
         live: &Arc<Live>,
         node: Option<&Node>,
-        truncate: bool,
+        mode: OpenMode,
         caller: Caller,
     ) -> Result<()> {
         let node = node.ok_or_else(|| Error::not_found("the file is gone"))?;
         let place = self.store.catalog.place(live.ino).await?;
         let (parent, name) = place.ok_or_else(|| Error::not_found("the file is gone"))?;
-        let file = StagingFile::create(&self.staging, &self.staging_name(live.ino))?;
+        let append = mode.append && !mode.truncate;
+        let warm = self.take_warm(live.ino, node, append);
+        let file = match &warm {
+            Some(staged) => staged.file.clone(),
+            None => StagingFile::create(&self.staging, &self.staging_name(live.ino))?,
+        };
         let labels = process::labels_of(caller.pid, caller.uid);
         self.journal.append(&Record::Open {
             file: file.name.clone(),
@@ -242,9 +261,22 @@ impl Volume {
             in_catalog: true,
             labels: Box::new(labels.clone()),
         })?;
-        let mut saved = None;
-        if !truncate && let Some((_, hash)) = node.content {
-            self.fill(&file, node).await?;
+        if let Some(saved) = warm.as_ref().and_then(|s| s.saved.as_ref()) {
+            let (size, hash) = (saved.size, saved.hash);
+            self.journal.append(&Record::Committed { file: file.name.clone(), size, hash })?;
+        }
+        let (mut saved, mut grown, mut follower) = (None, None, None);
+        if warm.is_none()
+            && !mode.truncate
+            && let Some((_, hash)) = node.content
+        {
+            if append {
+                grown = self.grow(&file, node).await?;
+            }
+            if grown.is_none() {
+                self.fill(&file, node).await?;
+                follower = self.follower_of(node).await?;
+            }
             let stamp = file.stamp()?;
             saved = Some(Saved {
                 stamp,
@@ -259,11 +291,20 @@ impl Volume {
         let mut st = live.state.lock();
         st.labels = Labels { explicit: crate::artifact::metadata::Metadata::default(), ..labels };
         st.name = name.as_bytes().to_vec();
-        st.staged = Some(Staged { file, saved, mappable: false, follower: None });
+        st.staged = Some(warm.unwrap_or(Staged { file, saved, mappable: false, follower, grown }));
         Ok(())
     }
 
-    async fn fill(&self, file: &StagingFile, node: &Node) -> Result<()> {
+    /// Knows the content that was just brought into the staging file, so that its hash need not be made from nothing.
+    async fn follower_of(&self, node: &Node) -> Result<Option<Follower>> {
+        let Some((_, hash)) = node.content.filter(|_| node.size > 2 * CHUNK) else { return Ok(None) };
+        let (tenant, catalog) = (self.store.tenant.id, &self.store.catalog);
+        let Some(state) = catalog.midstate(tenant, hash).await? else { return Ok(None) };
+        let blob = catalog.blob(tenant, hash).await?;
+        Ok(blob.and_then(|b| Follower::of_blob(&Midstate(state), b.size, &b.chunks)))
+    }
+
+    pub(super) async fn fill(&self, file: &StagingFile, node: &Node) -> Result<()> {
         let reader = self.reader_of(node).await?;
         if node.size <= 64 << 10 {
             let len = usize::try_from(node.size).unwrap_or(usize::MAX);
@@ -281,15 +322,23 @@ impl Volume {
             let mut st = live.state.lock();
             st.handles += 1;
             st.writers += usize::from(mode.write);
+            // Mapped through the daemon it is not the staging file that is mapped.
             if mode.write
                 && mode.read
-                && let Some(staged) = st.staged.as_mut()
+                && let Some(staged) = st.staged.as_mut().filter(|s| s.grown.is_none())
             {
                 staged.mappable = true;
             }
             if matches!(st.io, Io::None) {
                 st.io = match &st.staged {
-                    Some(staged) if self.passthrough.load(Ordering::Relaxed) => {
+                    // A backing file keeps the `O_APPEND` of its open whatever fcntl(2) says later: the daemon carries appends.
+                    // Writes to a set-ID file come to the daemon: without privilege they take the bits away.
+                    Some(staged)
+                        if self.passthrough.load(Ordering::Relaxed)
+                            && !mode.append
+                            && st.mode & SET_ID == 0
+                            && staged.grown.is_none() =>
+                    {
                         Io::Passthrough(Arc::new(Backing { file: staged.file.file.clone(), token: OnceLock::new() }))
                     }
                     _ => Io::Cached,
@@ -354,6 +403,7 @@ fn state_of(node: &Node) -> State {
         atime: node.atime,
         mtime_set: None,
         ctime: node.ctime,
+        meanwhile: None,
         labels: Labels::default(),
         name: Vec::new(),
     }

@@ -23,6 +23,60 @@ pub fn process(tid: u32) -> Option<Process> {
     Some(Process { tgid: field("Tgid:")?, ppid: field("PPid:")?, pgid })
 }
 
+/// Signals that end a process by default (signal(7)), as bits of the masks in `/proc/PID/status`.
+const ENDING: u64 = {
+    let signals = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGILL,
+        libc::SIGABRT,
+        libc::SIGFPE,
+        libc::SIGKILL,
+        libc::SIGSEGV,
+        libc::SIGPIPE,
+        libc::SIGALRM,
+        libc::SIGTERM,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+        libc::SIGBUS,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+        libc::SIGXCPU,
+        libc::SIGXFSZ,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGPOLL,
+    ];
+    let (mut mask, mut i) = (0, 0);
+    while i < signals.len() {
+        mask |= 1 << (signals[i] - 1);
+        i += 1;
+    }
+    mask
+};
+/// `PF_EXITING` of the kernel's `include/linux/sched.h`.
+const EXITING: u64 = 4;
+
+/// True when the thread `tid` is to end by a signal as soon as its system call returns, or is ending by one. A process that
+/// exits by itself is not dying: whoever waits for it may count on what it wrote.
+pub fn is_dying(tid: u32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{tid}/status")) else { return false };
+    let mask = |name: &str| {
+        let value = status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
+        u64::from_str_radix(value.trim(), 16).unwrap_or(0)
+    };
+    let deaf = mask("SigBlk:") | mask("SigIgn:") | mask("SigCgt:");
+    if (mask("SigPnd:") | mask("ShdPnd:")) & ENDING & !deaf != 0 {
+        return true;
+    }
+    let Ok(stat) = fs::read_to_string(format!("/proc/{tid}/stat")) else { return false };
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    // Counted from the third field on, as proc(5) numbers them: 9 is flags, 52 the exit code in the form of waitpid(2).
+    let field = |n: usize| fields.split_whitespace().nth(n - 3).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
+    field(9) & EXITING != 0 && field(52) & 0x7f != 0
+}
+
 /// Labels from the environment of the writer `tid`, and its provenance. What cannot be read (a process that is gone, another
 /// user's) is left out; what is out of limits is left out too: a label never makes a write fail.
 pub fn labels_of(tid: u32, uid: u32) -> Labels {

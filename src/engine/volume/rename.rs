@@ -91,7 +91,7 @@ impl Volume {
         };
         let file = {
             let mut st = live.state.lock();
-            st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie });
+            st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: now });
             st.name = to.1.as_bytes().to_vec();
             st.ctime = now;
             st.staged.as_ref().map(|s| s.file.name.clone())

@@ -8,14 +8,17 @@ use bytes::Bytes;
 
 use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, Outcome};
+use crate::catalog::{Birth, FileStat, Outcome};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::hash::{Digest, hash_bytes, hash_file};
 use crate::staging::journal::Record;
 
 use super::Volume;
+use super::attr::sparse;
+use super::grow::Growth;
 use super::live::{Live, Maker, Saved};
+use super::setattr::SetAttr;
 
 /// Who asks for the save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,34 +33,44 @@ pub enum Why {
     Birth,
     /// A mapping that outlived `close` is gone: hash whatever the stamp says.
     Linger,
+    /// The bytes of the version committed last were written over where they lay, by the handle that made it. What stands there
+    /// now takes its place.
+    Overtaken,
 }
 
 impl Why {
     fn handle(self) -> u64 {
         match self {
             Why::Flush(h) | Why::Fsync(h) | Why::Release(h) => h,
-            Why::Birth | Why::Linger => 0,
+            Why::Birth | Why::Linger | Why::Overtaken => 0,
         }
+    }
+
+    /// The handles stay open and may write on: the version must not live in the staging file that they write to.
+    fn goes_on(self) -> bool {
+        matches!(self, Why::Fsync(_) | Why::Birth | Why::Overtaken)
     }
 }
 
 /// Up to this size the bytes are read once into memory, and what was hashed is what is sent, without doubt.
-const IN_MEMORY: u64 = 8 << 20;
+pub(super) const IN_MEMORY: u64 = 8 << 20;
 /// Up to this size reading and hashing take tens of microseconds: done where we are.
-const AT_ONCE: u64 = 128 << 10;
+pub(super) const AT_ONCE: u64 = 128 << 10;
 /// How often a snapshot that changed under the hash is taken again before it is copied.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 /// A stamp this young proves nothing on file systems with coarse timestamps: one jiffy at HZ=100.
 const COARSE: Duration = Duration::from_millis(10);
 
-struct Snapshot {
-    stamp: Stamp,
-    writes: u64,
-    digest: Digest,
-    bytes: Option<Bytes>,
-    hashing: Duration,
+pub(super) struct Snapshot {
+    pub stamp: Stamp,
+    pub writes: u64,
+    pub digest: Digest,
+    pub bytes: Option<Bytes>,
+    pub hashing: Duration,
     /// A private copy, taken because another writer was at work.
-    copy: Option<StagingFile>,
+    pub copy: Option<StagingFile>,
+    /// Only its end is new.
+    pub growth: Option<Growth>,
 }
 
 impl Volume {
@@ -67,20 +80,53 @@ impl Volume {
     /// What [`crate::engine::store::Store::ingest`] says. After `StoreUnavailable` the bytes stay in staging, journaled, and
     /// are retried in the background.
     pub async fn save(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
-        let _saving = live.save.lock().await;
+        let saving = live.save.lock().await;
+        self.save_holding(live, why, &saving).await
+    }
+
+    /// The same, for who holds the save lock already: what he did to the staging file is saved before anyone else can
+    /// part from it.
+    pub(super) async fn save_holding(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        why: Why,
+        _saving: &tokio::sync::MutexGuard<'_, ()>,
+    ) -> Result<()> {
         for attempt in 1.. {
             let Some((file, stamp)) = self.unsaved(live, why)? else { break };
-            let snapshot = self.snapshot(live, file, stamp).await?;
+            let snapshot = match self.grown_snapshot(live, &file).await? {
+                Some(snapshot) => snapshot,
+                None => self.snapshot(live, file, stamp).await?,
+            };
             if self.already_saved(live, &snapshot) {
                 break;
             }
+            live.state.lock().meanwhile = Some(SetAttr::default());
             let meta = self.commit_meta(live, &snapshot, why);
-            let source = self.source(live, &snapshot)?;
+            let source = self.source(live, &snapshot, why)?;
             let birth = meta.birth.clone();
             match self.store.ingest(source, meta).await {
-                Ok(done) => return self.saved(live, &snapshot, birth.as_ref(), &done, why),
+                Ok(done) => {
+                    let again = self.saved_by(live, why);
+                    self.saved(live, &snapshot, birth.as_ref(), &done, why)?;
+                    if let Err(e) = self.set_again(live).await {
+                        // The bytes are safe, and close() speaks of them alone.
+                        tracing::warn!(ino = %live.ino, error = %e, "attributes set during a save are lost");
+                    }
+                    if !why.goes_on() && !again {
+                        return Ok(());
+                    }
+                    match self.preserve(live).await {
+                        // Written over already: what stands there now is saved in its place.
+                        Err(e) if e.kind == Kind::Corrupt && attempt < TRIES => {}
+                        done => return done,
+                    }
+                }
                 // Written to between the hash and the upload: what was promised was not sent. Look again.
                 Err(e) if e.kind == Kind::Corrupt && attempt < TRIES => {}
+                Err(e) if e.kind == Kind::Unsupported && snapshot.growth.is_some() => {
+                    self.cannot_grow(live, &e).await?;
+                }
                 Err(e) => {
                     self.failed(live, &snapshot, &e);
                     return Err(e);
@@ -88,6 +134,13 @@ impl Volume {
             }
         }
         Ok(())
+    }
+
+    /// True when the very handle that closes has saved before: it is held by more than one descriptor.
+    fn saved_by(&self, live: &Live, why: Why) -> bool {
+        let st = live.state.lock();
+        let last = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
+        matches!((why, last), (Why::Flush(h), Some((_, Maker::Handle(by)))) if by == h)
     }
 
     /// The staging file and its stamp when it holds something that was not committed.
@@ -139,6 +192,7 @@ impl Volume {
                         bytes: Some(bytes),
                         hashing: begun.elapsed(),
                         copy: None,
+                        growth: None,
                     });
                 }
                 stamp = after;
@@ -158,7 +212,8 @@ impl Volume {
             let after = file.stamp()?;
             match digest {
                 Ok(digest) if after == stamp && writes == live.writes() => {
-                    return Ok(Snapshot { stamp, writes, digest, bytes: None, hashing: begun.elapsed(), copy: None });
+                    let hashing = begun.elapsed();
+                    return Ok(Snapshot { stamp, writes, digest, bytes: None, hashing, copy: None, growth: None });
                 }
                 // It shrank or changed while we read: look again.
                 Ok(_) => {}
@@ -185,7 +240,8 @@ impl Volume {
             Ok((stamp, digest, copy))
         })
         .await?;
-        Ok(Snapshot { stamp, writes, digest, bytes: None, hashing: begun.elapsed(), copy: Some(copy) })
+        let hashing = begun.elapsed();
+        Ok(Snapshot { stamp, writes, digest, bytes: None, hashing, copy: Some(copy), growth: None })
     }
 
     /// Same bytes as committed last from here: remember the new stamp, commit nothing.
@@ -225,7 +281,9 @@ impl Volume {
         let previous = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
         let collapse = match previous {
             // A handle's own earlier version is replaced; what the last writer left is replaced by what its mapping added.
-            Some((id, maker)) if maker.is_replaced_by(why.handle()) || why == Why::Linger => Some(id),
+            Some((id, maker)) if maker.is_replaced_by(why.handle()) || matches!(why, Why::Linger | Why::Overtaken) => {
+                Some(id)
+            }
             _ => None,
         };
         CommitMeta {
@@ -237,15 +295,31 @@ impl Volume {
             name: st.name.clone(),
             labels: st.labels.clone(),
             mtime,
+            stat: FileStat {
+                atime: st.pending.as_ref().map(|_| st.atime),
+                ctime: Some(st.ctime.max(snapshot.stamp.ctime)),
+                named: st.pending.as_ref().map(|p| p.named),
+                blocks: sparse(snapshot.stamp.size, snapshot.stamp.blocks),
+            },
             hashing: snapshot.hashing,
         }
     }
 
-    fn source(&self, live: &Live, snapshot: &Snapshot) -> Result<Source> {
+    fn source(&self, live: &Live, snapshot: &Snapshot, why: Why) -> Result<Source> {
+        if let Some(tail) = snapshot.growth.as_ref().and_then(|g| g.tail.as_ref()) {
+            return Ok(Source::Grown {
+                base: tail.after.0,
+                base_size: tail.after.1,
+                base_type: tail.content_type.clone(),
+                tail: tail.bytes.clone(),
+                digest: snapshot.digest.clone(),
+            });
+        }
         if let Some(bytes) = &snapshot.bytes
             && (snapshot.digest.size <= self.store.options.inline_max
                 || !self.store.stores_at_home()
-                // Another handle may overwrite the staging file with a version of its own: this one's bytes go to the store.
+                // Somebody may write on in the staging file: this version's bytes go to the store.
+                || why.goes_on()
                 || live.state.lock().writers > 1)
         {
             return Ok(Source::Bytes(bytes.clone(), snapshot.digest.clone()));
@@ -287,6 +361,10 @@ impl Volume {
                 provisional,
                 doubtful,
             });
+            if let Some(growth) = &snapshot.growth {
+                let gone = done.committed.outcome == Outcome::Collapsed;
+                self.grew(staged, old.as_ref(), growth, snapshot.digest.hash, gone);
+            }
             (staged.file.name.clone(), old)
         };
         self.forget_cached(live.ino);
@@ -299,6 +377,7 @@ impl Volume {
         if old.is_some_and(|o| o.provisional && o.hash != snapshot.digest.hash) || snapshot.copy.is_some() {
             self.settle.notify_one();
         }
+        self.put_away(&done.committed.freed);
         if done.committed.outcome == Outcome::Idempotent && done.committed.ino != live.ino {
             tracing::info!(artifact = %done.committed.artifact.id, "an idempotency key made this file a link to an earlier one");
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::artifact::ids::Ino;
+use crate::artifact::record::NodeKind;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::AttrChange;
@@ -12,6 +13,9 @@ use super::live::Live;
 use super::open::OpenMode;
 use super::save::Why;
 use super::{Caller, Volume, hidden};
+
+/// Set-user-ID and set-group-ID.
+pub(super) const SET_ID: u32 = 0o6000;
 
 /// What SETATTR asks; `None` stays.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +29,26 @@ pub struct SetAttr {
     pub fh: Option<u64>,
 }
 
+impl SetAttr {
+    /// Nothing but a size at most.
+    fn is_empty(&self) -> bool {
+        self.mode.is_none() && self.uid.is_none() && self.gid.is_none() && self.atime.is_none() && self.mtime.is_none()
+    }
+
+    fn change(self, ctime: Timestamp) -> AttrChange {
+        let Self { mode, uid, gid, atime, mtime, .. } = self;
+        AttrChange { mode, uid, gid, atime, mtime, ctime: Some(ctime) }
+    }
+
+    fn merge(&mut self, later: Self) {
+        self.mode = later.mode.or(self.mode);
+        self.uid = later.uid.or(self.uid);
+        self.gid = later.gid.or(self.gid);
+        self.atime = later.atime.or(self.atime);
+        self.mtime = later.mtime.or(self.mtime);
+    }
+}
+
 impl Volume {
     /// # Errors
     /// `Sealed`, `NotFound`, and what staging and catalog say.
@@ -36,15 +60,42 @@ impl Volume {
             }
             return Err(Error::new(Kind::Reserved, "outputfs keeps this file for itself"));
         }
+        let mut set = set;
+        // The kernel leaves this to us (FUSE_HANDLE_KILLPRIV_V2): who changes the owner, or without privilege the bytes,
+        // takes the set-ID bits away.
+        let takes = set.uid.is_some() || set.gid.is_some() || (set.size.is_some() && caller.uid != 0);
+        if takes && set.mode.is_none() {
+            set.mode = self.mode_without_set_id(ino).await?;
+        }
         if let Some(size) = set.size {
             self.truncate(ino, size, set.fh, caller).await?;
         }
-        let rest =
-            set.mode.is_some() || set.uid.is_some() || set.gid.is_some() || set.atime.is_some() || set.mtime.is_some();
-        if rest {
+        if !set.is_empty() {
             self.change(ino, set).await?;
         }
         self.getattr(ino).await
+    }
+
+    /// The mode that `ino` has without its set-ID bits, if it is a file and has any.
+    async fn mode_without_set_id(&self, ino: Ino) -> Result<Option<u32>> {
+        let attr = self.getattr(ino).await?;
+        // Set-group-ID without group execution has another meaning (mandatory locks): it stays.
+        let bits = if attr.mode & 0o010 == 0 { 0o4000 } else { SET_ID };
+        Ok((attr.kind == NodeKind::File && attr.mode & bits != 0).then_some(attr.mode & !bits))
+    }
+
+    /// Somebody without privilege writes to `ino`: its set-ID bits go.
+    ///
+    /// # Errors
+    /// As [`Volume::setattr`].
+    pub async fn drop_set_id(&self, ino: Ino) -> Result<()> {
+        if hidden::is_hidden(ino) {
+            return Ok(());
+        }
+        match self.mode_without_set_id(ino).await? {
+            Some(mode) => self.change(ino, SetAttr { mode: Some(mode), ..SetAttr::default() }).await,
+            None => Ok(()),
+        }
     }
 
     async fn change(&self, ino: Ino, set: SetAttr) -> Result<()> {
@@ -60,15 +111,19 @@ impl Volume {
                 return Ok(());
             }
         }
-        let change = AttrChange {
-            mode: set.mode,
-            uid: set.uid,
-            gid: set.gid,
-            atime: set.atime,
-            mtime: set.mtime,
-            ctime: Some(now),
+        self.store.catalog.set_attributes(self.store.origin, ino, set.change(now)).await.map(|_| ())
+    }
+
+    /// What was set while a commit was on its way, which carried what was there before: set again.
+    pub(super) async fn set_again(&self, live: &Live) -> Result<()> {
+        let (set, at) = {
+            let mut st = live.state.lock();
+            (st.meanwhile.take().unwrap_or_default(), st.ctime)
         };
-        self.store.catalog.set_attributes(self.store.origin, ino, change).await.map(|_| ())
+        if set.is_empty() {
+            return Ok(());
+        }
+        self.store.catalog.set_attributes(self.store.origin, live.ino, set.change(at)).await.map(|_| ())
     }
 
     async fn truncate(self: &Arc<Self>, ino: Ino, size: u64, fh: Option<u64>, caller: Caller) -> Result<()> {
@@ -83,11 +138,11 @@ impl Volume {
                 if fh.is_none() {
                     self.preserve(&live).await?;
                 }
+                self.ungrow(&live).await?;
                 self.truncate_staged(&live, size)?;
                 // Through a path on a file that lingers after its last close: no close will come to save it.
                 let unowned = fh.is_none() && live.state.lock().writers == 0;
-                drop(saving);
-                return if unowned { self.save(&live, Why::Birth).await } else { Ok(()) };
+                return if unowned { self.save_holding(&live, Why::Birth, &saving).await } else { Ok(()) };
             }
         }
         // truncate(2) on a closed file: an open, a cut and a close.
@@ -98,6 +153,7 @@ impl Volume {
                 && let Some(live) = self.live_of(ino)
             {
                 let _saving = live.save.lock().await;
+                self.ungrow(&live).await?;
                 self.truncate_staged(&live, size)?;
             }
             if let Some(live) = self.live_of(ino) {
@@ -142,5 +198,8 @@ fn apply(st: &mut super::live::State, set: SetAttr, now: Timestamp) -> Result<()
         st.mtime_set = Some((mtime, at));
     }
     st.ctime = now;
+    if let Some(meanwhile) = &mut st.meanwhile {
+        meanwhile.merge(set);
+    }
     Ok(())
 }

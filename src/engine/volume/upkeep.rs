@@ -69,6 +69,7 @@ impl Volume {
                 loop {
                     tokio::time::sleep(FOLLOW_EVERY).await;
                     following.follow_writers().await;
+                    following.part_from_writers().await;
                 }
             }),
         ]
@@ -100,7 +101,7 @@ impl Volume {
             let Ok(_saving) = live.save.try_lock() else { continue };
             let work = {
                 let mut st = live.state.lock();
-                if st.writers == 0 || st.orphan {
+                if st.writers == 0 || st.orphan || st.staged.as_ref().is_some_and(|s| s.grown.is_some()) {
                     continue;
                 }
                 let Some(staged) = st.staged.as_mut() else { continue };
@@ -132,12 +133,36 @@ impl Volume {
         }
     }
 
+    /// A handle that saved and was not released is held by more than one descriptor: what it writes next goes over the bytes of
+    /// the version that it made. They are put into the store while nothing is written.
+    async fn part_from_writers(self: &Arc<Self>) {
+        let live: Vec<_> = self.live.lock().values().cloned().collect();
+        for live in live {
+            let Ok(_saving) = live.save.try_lock() else { continue };
+            let at_rest = {
+                let st = live.state.lock();
+                let saved = st.staged.as_ref().and_then(|s| s.saved.as_ref().map(|saved| (saved, s.file.stamp())));
+                st.writers > 0
+                    && saved.is_some_and(|(saved, stamp)| {
+                        saved.provisional
+                            && stamp.is_ok_and(|stamp| stamp == saved.stamp)
+                            && saved.writes == live.writes()
+                    })
+            };
+            if at_rest && let Err(e) = self.preserve(&live).await {
+                // Tried again at the next look; until then the bytes are where they were.
+                tracing::debug!(ino = %live.ino, error = %e, "a version stays in its staging file");
+            }
+        }
+    }
+
     /// Waits until everything closed so far is in the store.
     ///
     /// # Errors
     /// `TimedOut` after `deadline`, naming what is left and why.
     pub async fn drain(&self, deadline: Duration) -> Result<()> {
         let start = std::time::Instant::now();
+        self.cool();
         let quiet = self.quiesce(deadline).await;
         let left = deadline.saturating_sub(start.elapsed());
         let pending = self.store.settle_all(Scope::Own, left, &Progress::none()).await?;
@@ -235,6 +260,7 @@ impl Volume {
     pub(super) async fn seal(&self, session: SessionId) -> Result<crate::artifact::record::Manifest> {
         let deadline = self.store.options.upload_timeout;
         self.quiesce(deadline).await?;
+        self.cool();
         let session =
             self.store.catalog.session_by_id(session).await?.ok_or_else(|| Error::not_found("the session is gone"))?;
         self.store.seal(&session, deadline, &Progress::none()).await

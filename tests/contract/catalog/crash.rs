@@ -9,7 +9,7 @@ use outputfs::artifact::ids::{ArtifactId, Ino, MountId};
 use outputfs::artifact::record::{BlobPlace, Chunks, Labels};
 use outputfs::artifact::time::Timestamp;
 use outputfs::catalog::sqlite::{SqliteCatalog, SqliteOptions};
-use outputfs::catalog::{Birth, Catalog, Commit, Origin, Payload};
+use outputfs::catalog::{Birth, Catalog, Commit, FileStat, Origin, Payload};
 use ulid::Ulid;
 
 use super::world::{START, hash, name};
@@ -54,10 +54,12 @@ async fn child() {
                     hash: hash(&content),
                     size: content.len() as u64,
                     chunks: Chunks::default(),
+                    midstate: None,
                     bytes: Payload::Inline(content.into()),
                     content_type: String::from("text/plain"),
                     labels: Labels::default(),
                     mtime: NOW,
+                    stat: FileStat::default(),
                     now: NOW,
                 };
                 let done = cat.commit(origin, commit).await.unwrap();

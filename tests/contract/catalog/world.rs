@@ -4,14 +4,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use outputfs::artifact::ids::{ArtifactId, BlobHash, Ino, MountId};
 use outputfs::artifact::name::Name;
 use outputfs::artifact::record::{Artifact, Chunks, Labels, Node, NodeKind, Session, Tenant};
 use outputfs::artifact::time::Timestamp;
+use outputfs::artifact::versions::Rules;
 use outputfs::artifact::{Kind, Result};
 use outputfs::catalog::sqlite::{Quota, SqliteCatalog, SqliteOptions};
-use outputfs::catalog::{Birth, Catalog, Commit, CommitError, Committed, NewNode, Origin, Payload};
+use outputfs::catalog::{Birth, Catalog, Commit, CommitError, Committed, FileStat, NewNode, Origin, Payload};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
@@ -61,9 +63,19 @@ pub fn commit_kind(result: Result<Committed, CommitError>) -> Kind {
 
 impl World {
     pub async fn sqlite() -> Self {
+        Self::sqlite_with(Rules::default()).await
+    }
+
+    /// Versions of one writer within 5 s are one, and a path keeps 3.
+    pub async fn sqlite_thrifty() -> Self {
+        Self::sqlite_with(Rules { window: Duration::from_secs(5), keep: Some(3) }).await
+    }
+
+    async fn sqlite_with(versions: Rules) -> Self {
+        let options = SqliteOptions { versions };
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let path = dir.path().join("catalog.db");
-        let cat = SqliteCatalog::open(&path, SqliteOptions::default()).unwrap();
+        let cat = SqliteCatalog::open(&path, options).unwrap();
         let now = Timestamp(START);
         let tenant = cat.tenant(&"default".parse().unwrap(), now).await.unwrap();
         let (for_quota, id) = (Arc::clone(&cat), tenant.id);
@@ -74,7 +86,7 @@ impl World {
         // The closure owns the directory: it goes when the last handle can no longer be opened.
         let open = Box::new(move || {
             let _kept = &dir;
-            SqliteCatalog::open(&path, SqliteOptions::default()).unwrap() as Arc<dyn Catalog>
+            SqliteCatalog::open(&path, options).unwrap() as Arc<dyn Catalog>
         });
         Self::with(cat, tenant, open, quota).await
     }
@@ -159,10 +171,12 @@ impl World {
             hash: hash(content),
             size: content.len() as u64,
             chunks: Chunks::default(),
+            midstate: None,
             bytes: Payload::Stored,
             content_type: String::from("text/plain"),
             labels: Labels::default(),
             mtime: Timestamp(now.0 - 1),
+            stat: FileStat::default(),
             now,
         }
     }
