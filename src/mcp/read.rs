@@ -22,22 +22,24 @@ enum Form {
     Other,
 }
 
+/// Text that is not called so.
+const TEXTS: [&str; 12] = [
+    "application/json",
+    "application/jsonl",
+    "application/x-ndjson",
+    "application/yaml",
+    "application/toml",
+    "application/javascript",
+    "application/sql",
+    "application/xml",
+    "application/xhtml+xml",
+    "application/x-sh",
+    "application/x-ipynb+json",
+    "image/svg+xml",
+];
+
 fn form(content_type: &str) -> Form {
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    const TEXTS: [&str; 12] = [
-        "application/json",
-        "application/jsonl",
-        "application/x-ndjson",
-        "application/yaml",
-        "application/toml",
-        "application/javascript",
-        "application/sql",
-        "application/xml",
-        "application/xhtml+xml",
-        "application/x-sh",
-        "application/x-ipynb+json",
-        "image/svg+xml",
-    ];
     match essence.as_str() {
         e if e.starts_with("text/") || e.ends_with("+json") || TEXTS.contains(&e) => Form::Text,
         "image/png" | "image/jpeg" | "image/gif" | "image/webp" => Form::Image,

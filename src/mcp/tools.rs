@@ -308,7 +308,7 @@ impl Server {
         let may = |needed| self.allow(extensions, needed).is_ok();
         Ok(CallToolResult::structured(json!({
             "tenant_name": door.store.tenant_name.as_str(),
-            "session_id": door.session.as_ref().map(|s| s.as_str()),
+            "session_id": door.session.as_ref().map(crate::artifact::name::SessionName::as_str),
             "may_write": may(Access::Write),
             "may_seal": may(Access::Admin),
             "roots": door.roots.paths(),

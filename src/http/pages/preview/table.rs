@@ -92,7 +92,7 @@ pub fn csv(bytes: &[u8], cut: bool, delimiter: Option<u8>, rows: usize, columns:
 /// What occurs most in the first line.
 fn guess(bytes: &[u8]) -> u8 {
     let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    let count = |d: u8| line.iter().filter(|b| **b == d).count();
+    let count = |d: u8| line.split(|b| *b == d).count();
     // At a tie the first: `max_by_key` keeps the last.
     b"|\t;,".iter().copied().max_by_key(|d| count(*d)).unwrap_or(b',')
 }
