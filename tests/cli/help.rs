@@ -3,7 +3,7 @@
 use super::*;
 
 /// Every command that people are told of.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "run",
     "mount",
     "umount",
@@ -23,6 +23,7 @@ const COMMANDS: [&str; 22] = [
     "doctor",
     "status",
     "serve",
+    "mcp",
     "completions",
     "man",
     "session new",
