@@ -21,7 +21,7 @@ fn a_session_shows_its_files() {
     let token = &link[1..];
     assert!(page.contains("<title>run_42</title>") && page.contains("Open, may still change"));
     assert!(page.contains("4 files, ") && page.contains("by <bdi>writer-7</bdi>") && page.contains("1.5 kB"));
-    assert!(page.contains("<h2>Results</h2>") && page.contains("all &lt;good&gt; &amp; &quot;well&quot;"), "{page}");
+    assert!(page.contains("<h2>Results</h2>") && page.contains("all &lt;good&gt; &amp; \"well\""), "{page}");
     assert!(page.contains(&format!("<img src=\"{token}/f/{}\"", picture.id)));
     for file in [&html, &archive] {
         assert!(page.contains(&format!("href=\"{token}/f/{}?download=1\"", file.id)));
