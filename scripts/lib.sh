@@ -7,6 +7,11 @@ TOOLS=${OUTPUTFS_TOOLS_DIR:-$ROOT/target/tools}
 # The bench's own tools, used when they are there already.
 BENCH_TOOLS=${OUTPUTFS_BENCH_DIR:-/tmp/outputfs-bench}
 JUICEFS_VERSION=1.4.2
+# Clients and judges of what we serve: MCP, a browser, accessibility.
+MCP_VERSION=2.3.0
+PLAYWRIGHT_VERSION=1.65.2
+INSPECTOR_VERSION=0.15.0
+AXE_VERSION=4.14.1
 GARAGE_VERSION=2.5.0
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
@@ -63,6 +68,18 @@ need_venv() {
   rm -rf "$TOOLS/venv"
   python3 -m venv "$TOOLS/venv" || die "could not make a Python venv in $TOOLS/venv"
   "$TOOLS/venv/bin/pip" install -q --disable-pip-version-check "$@" || die "pip could not install $*"
+  echo "$*" >"$stamp"
+}
+
+# need_node PACKAGE@VERSION…: these npm packages, in $TOOLS/node; made once for each list.
+need_node() {
+  local stamp=$TOOLS/node/.packages
+  [ "$(cat "$stamp" 2>/dev/null)" = "$*" ] && return 0
+  need_commands node:nodejs npm:npm
+  say "installing $* from npm"
+  rm -rf "$TOOLS/node"
+  mkdir -p "$TOOLS/node"
+  npm install --prefix "$TOOLS/node" --no-audit --no-fund --loglevel error "$@" >/dev/null || die "npm could not install $*"
   echo "$*" >"$stamp"
 }
 

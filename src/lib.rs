@@ -20,4 +20,5 @@ pub mod daemon;
 pub mod engine;
 pub mod fuse;
 pub mod http;
+pub mod mcp;
 pub mod staging;

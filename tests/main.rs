@@ -5,6 +5,8 @@ mod arrows;
 mod cli;
 mod contract;
 mod http;
+mod mcp;
 mod mount;
+mod pages;
 mod store;
 mod support;

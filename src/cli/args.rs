@@ -211,6 +211,8 @@ pub enum Command {
     Status,
     /// Serve links alone, without a mount
     Serve(ServeArgs),
+    /// Speak the Model Context Protocol on standard input and output
+    Mcp(McpArgs),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page, or write all of them
@@ -506,6 +508,35 @@ pub struct ServeArgs {
     /// How a link's bytes reach the reader [default: stream]
     #[arg(long, value_name = "MODE", env = "OUTPUTFS_LINK_MODE", hide_env_values = true)]
     pub link_mode: Option<LinkModeArg>,
+    /// What MCP clients of /mcp may do without a key; only on an address of this machine alone
+    #[arg(long, value_name = "WHAT", default_value = "none")]
+    pub mcp: McpAccessArg,
+}
+
+/// What an MCP client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum McpAccessArg {
+    None,
+    Read,
+    /// And store, delete, make links.
+    Write,
+    /// And seal.
+    Admin,
+}
+
+#[derive(Debug, Args)]
+pub struct McpArgs {
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// A folder whose files the client may have stored by their path; again for more [default: none]
+    #[arg(long = "root", value_name = "DIR")]
+    pub roots: Vec<PathBuf>,
+    /// Nothing can be stored, deleted, linked or sealed
+    #[arg(long)]
+    pub read_only: bool,
+    /// Sealing, which is for good, is refused
+    #[arg(long)]
+    pub no_seal: bool,
 }
 
 #[derive(Debug, Args)]

@@ -135,7 +135,7 @@ pub async fn execute(context: &Context, command: Command) -> Outcome {
         Command::Status => status::run(context).await,
         Command::Completions { shell } => completions::run(shell),
         Command::Man(args) => man::run(&args),
-        Command::Run(_) | Command::Mount(_) | Command::Serve(_) => {
+        Command::Run(_) | Command::Mount(_) | Command::Serve(_) | Command::Mcp(_) => {
             Err(Failure::new(&Error::internal("this command belongs to the daemon")))
         }
     }

@@ -55,9 +55,9 @@ fn filter(settings: &Settings, command: &Command) -> Result<EnvFilter> {
     // a `run` must not speak of a port that it was not told to use.
     let own = match command {
         Command::Run(args) if args.mounting.http.http.is_none() && settings.verbose == 0 => {
-            format!("warn,fuser::mnt=error,outputfs={usual},outputfs::http::takeover=error")
+            format!("warn,fuser::mnt=error,rmcp=error,outputfs={usual},outputfs::http::takeover=error")
         }
-        _ => format!("warn,fuser::mnt=error,outputfs={usual}"),
+        _ => format!("warn,fuser::mnt=error,rmcp=error,outputfs={usual}"),
     };
     Ok(EnvFilter::new(own))
 }

@@ -2,6 +2,7 @@
 
 mod child;
 mod logging;
+mod mcp;
 mod mount;
 mod mounted;
 mod mountpoint;
@@ -78,6 +79,7 @@ async fn dispatch(settings: Settings, command: Command) -> Outcome<u8> {
         Command::Run(args) => run::run(settings, args).await,
         Command::Mount(args) => mount::run(settings, args).await.map(|()| 0),
         Command::Serve(args) => serve::run(settings, &args).await.map(|()| 0),
+        Command::Mcp(args) => mcp::run(settings, args).await.map(|()| 0),
         other => cli::execute(&Context::new(settings), other).await.map(|()| 0),
     }
 }

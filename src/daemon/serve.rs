@@ -9,6 +9,7 @@ use crate::cli::args::ServeArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::settings::{DEFAULT_HTTP, Settings, url_of};
 use crate::cli::value::Http;
+use crate::daemon::mcp;
 use crate::daemon::mounted::{certain_port, http_config};
 use crate::daemon::signals::Signals;
 use crate::http::{self, Listening};
@@ -21,18 +22,23 @@ pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
         Http::Off => DEFAULT_HTTP,
     };
     settings.serve_at(listen);
-    let config = http_config(&settings, args.link_mode, listen);
+    let mut config = http_config(&settings, args.link_mode, listen);
     let context = Context::new(settings);
-    let store = context.open_light().await?;
+    // With a staging directory: MCP clients store bytes.
+    let store = context.open().await?;
+    let settler = store.spawn_settler();
     let stop = CancellationToken::new();
+    config.doors = mcp::door(&store, args.mcp, listen, &stop)?;
     let (tell, mut state) = watch::channel(Listening::Starting);
     let _sweeper = AbortOnDrop(store.spawn_sweeper());
-    let mut serving = tokio::spawn(http::serve_or_wait(store, config, stop.clone(), tell));
+    let mut serving = tokio::spawn(http::serve_or_wait(store.clone(), config, stop.clone(), tell));
     let mut open = true;
     loop {
         tokio::select! {
             ended = &mut serving => {
                 let ended = ended.map_err(|e| Error::internal(format!("the link server broke down: {e}")))?;
+                settler.stop().await;
+                store.close().await?;
                 return ended.map_err(Failure::from);
             }
             changed = state.changed(), if open => {

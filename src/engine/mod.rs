@@ -3,6 +3,7 @@
 //! [`store::Store`] is what every door shares (CLI, HTTP, mount): catalog, blobs, cache, clock.
 //! What only a mount has comes on top of it: open files, staging, names that are not committed yet.
 
+pub mod browse;
 pub mod clock;
 pub mod failpoints;
 pub mod gc;
@@ -25,3 +26,4 @@ pub mod status;
 pub mod store;
 pub mod verify;
 pub mod volume;
+pub mod watch;

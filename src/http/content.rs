@@ -29,6 +29,10 @@ const CACHE: &str = "private, no-cache";
 /// No script, no form, no request, an origin of its own.
 const SANDBOX: &str = "sandbox; default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// The same for a page of ours to show in a frame: an origin of its own, no script, no network; its own styles and what
+/// pictures it carries in itself.
+const FRAME: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
 /// One request for an artifact's bytes.
 pub struct ContentRequest<'a> {
     pub artifact: &'a Artifact,
@@ -37,6 +41,8 @@ pub struct ContentRequest<'a> {
     pub headers: &'a HeaderMap,
     /// `?download=1`.
     pub download: bool,
+    /// `?frame=1`: a document that can run script is shown, in a sandbox that lets it run none.
+    pub frame: bool,
     /// ID of the link that led here, for the log.
     pub link: &'a str,
 }
@@ -48,7 +54,8 @@ pub struct ContentRequest<'a> {
 pub async fn respond(app: &App, request: ContentRequest<'_>) -> Result<Response, Problem> {
     let ContentRequest { artifact, method, headers, link, .. } = request;
     let media = Media::of(&artifact.content_type);
-    let inline = media.treatment == Treatment::Safe && !request.download;
+    let framed = request.frame && !request.download && may_be_framed(&media);
+    let inline = (media.treatment == Treatment::Safe && !request.download) || framed;
     let disposition = content_disposition(if inline { Mode::Inline } else { Mode::Attachment }, &artifact.filename);
     let validators = Validators::new(format!("\"{}\"", artifact.hash), artifact.created);
 
@@ -90,9 +97,16 @@ pub async fn respond(app: &App, request: ContentRequest<'_>) -> Result<Response,
     }
     // Browsers' own viewers of PDF and video do not start in a sandbox, and need none.
     if media.treatment != Treatment::Safe {
-        set(out, header::CONTENT_SECURITY_POLICY, SANDBOX);
+        set(out, header::CONTENT_SECURITY_POLICY, if framed { FRAME } else { SANDBOX });
+        // Without it Chromium opens a connection for a frame in the frame before the policy forbids it.
+        set(out, HeaderName::from_static("connection-allowlist"), "()");
     }
     Ok(response)
+}
+
+/// Other documents that can run script have nothing to look at.
+fn may_be_framed(media: &Media) -> bool {
+    matches!(media.essence.as_str(), "text/html" | "image/svg+xml" | "application/xhtml+xml")
 }
 
 /// Status, framing and stretches of the body.

@@ -19,7 +19,14 @@ use crate::http::pages;
 
 pub fn routes() -> Router<App> {
     // The handlers read the path themselves: names of files are bytes, and need not be UTF-8.
-    Router::new().route("/{link}", get(root)).route("/{link}/", get(slash)).route("/{link}/f/{*file}", get(file))
+    let pages = Router::new()
+        .route("/{link}", get(root))
+        .route("/{link}/", get(slash))
+        .route("/{link}/f/{*file}", get(file))
+        .route("/{link}/v/{artifact}", get(view))
+        .route("/{link}/zip", get(zip));
+    // Pages have an address of their own too; everything on them is named relative to it.
+    pages.clone().nest("/s", pages)
 }
 
 /// A file's bytes or a session's page.
@@ -34,7 +41,7 @@ async fn root(
     let query = query.unwrap_or_default();
     match resolve(&app, &token).await? {
         Target::Artifact(artifact) => bytes(&app, &artifact, &method, &headers, &query, token.id()).await,
-        Target::Session(session) => pages::session::respond(&app, &session, &token, parameter(&query, "after")).await,
+        Target::Session(session) => pages::session::respond(&app, &session, &token, &query).await,
     }
 }
 
@@ -57,6 +64,25 @@ async fn file(
     let name: Vec<u8> = percent_decode_str(rest.strip_prefix("f/").unwrap_or(rest)).collect();
     let artifact = find(&app, &session, &name).await?.ok_or_else(no_such_file)?;
     bytes(&app, &artifact, &method, &headers, &query.unwrap_or_default(), token.id()).await
+}
+
+/// The page of a file of a session.
+async fn view(State(app): State<App>, uri: Uri) -> Result<Response, Problem> {
+    let (token, rest) = split(uri.path())?;
+    let Target::Session(session) = resolve(&app, &token).await? else { return Err(Problem::not_found()) };
+    let id = rest.strip_prefix("v/").unwrap_or(rest);
+    if id.parse::<ArtifactId>().is_err() {
+        return Err(no_such_file());
+    }
+    let artifact = find(&app, &session, id.as_bytes()).await?.ok_or_else(no_such_file)?;
+    pages::view::respond(&app, &session, &artifact, &token).await
+}
+
+/// All files of a session.
+async fn zip(State(app): State<App>, method: Method, uri: Uri) -> Result<Response, Problem> {
+    let (token, _) = split(uri.path())?;
+    let Target::Session(session) = resolve(&app, &token).await? else { return Err(Problem::not_found()) };
+    crate::http::zip::respond(&app, &session, &method, token.id()).await
 }
 
 enum Target {
@@ -114,15 +140,16 @@ async fn bytes(
     query: &str,
     link: &str,
 ) -> Result<Response, Problem> {
-    let download = parameter(query, "download").is_some_and(|v| v != "0");
-    let response = content::respond(app, ContentRequest { artifact, method, headers, download, link }).await?;
+    let asked = |name| parameter(query, name).is_some_and(|v| v != "0");
+    let (download, frame) = (asked("download"), asked("frame"));
+    let response = content::respond(app, ContentRequest { artifact, method, headers, download, frame, link }).await?;
     tracing::debug!(link, artifact = %artifact.id, status = response.status().as_u16(), "link followed");
     Ok(response)
 }
 
 /// Token and rest of `/lnk_…/rest`. Anything that is no token is as unknown as a wrong one.
 fn split(path: &str) -> Result<(LinkToken, &str), Problem> {
-    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_prefix("/s/").or_else(|| path.strip_prefix('/')).unwrap_or(path);
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     if !first.starts_with("lnk_") {
         return Err(Problem::not_found());

@@ -16,6 +16,7 @@ pub mod pages;
 pub mod range;
 pub mod server;
 pub mod takeover;
+pub mod zip;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -79,6 +80,8 @@ pub struct HttpConfig {
     /// `--link-mode`.
     pub link_mode: LinkMode,
     pub limits: Limits,
+    /// Addresses of other doors (`/mcp`), which decide themselves who may enter.
+    pub doors: Router,
 }
 
 impl Default for HttpConfig {
@@ -88,6 +91,7 @@ impl Default for HttpConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7780)),
             link_mode: LinkMode::default(),
             limits: Limits::default(),
+            doors: Router::new(),
         }
     }
 }
@@ -109,6 +113,7 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
         .merge(links::routes())
+        .merge(config.doors.clone().with_state(()))
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(middleware::from_fn_with_state(app.clone(), deadline))

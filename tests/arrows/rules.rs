@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 6] = [
     &["staging", "blob", "catalog"],
     &["upload", "check"],
     &["engine"],
-    &["fuse", "http", "cli"],
+    &["fuse", "http", "mcp", "cli"],
     &["daemon"],
 ];
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Every command that people are told of.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
     "run",
     "mount",
     "umount",
@@ -29,6 +29,7 @@ const COMMANDS: [&str; 28] = [
     "doctor",
     "status",
     "serve",
+    "mcp",
     "completions",
     "man",
     "session new",

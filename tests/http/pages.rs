@@ -20,18 +20,21 @@ fn a_session_shows_its_files() {
     let page = answer.text();
     let token = &link[1..];
     assert!(page.contains("<title>run_42</title>") && page.contains("Open, may still change"));
-    assert!(page.contains("4 files") && page.contains("by <bdi>writer-7</bdi>") && page.contains("1.5 kB"));
-    assert!(page.contains("# Results\nall &lt;good&gt; &amp; &quot;well&quot;"));
+    assert!(page.contains("4 files, ") && page.contains("by <bdi>writer-7</bdi>") && page.contains("1.5 kB"));
+    assert!(page.contains("<h2>Results</h2>") && page.contains("all &lt;good&gt; &amp; \"well\""), "{page}");
     assert!(page.contains(&format!("<img src=\"{token}/f/{}\"", picture.id)));
-    for download in [&html, &archive] {
-        assert!(page.contains(&format!("href=\"{token}/f/{}?download=1\"", download.id)));
-        assert!(!page.contains(&format!("src=\"{token}/f/{}", download.id)));
+    for file in [&html, &archive] {
+        assert!(page.contains(&format!("href=\"{token}/f/{}?download=1\"", file.id)));
+        assert!(page.contains(&format!("href=\"{token}/v/{}\"", file.id)));
+        assert!(!page.contains(&format!("src=\"{token}/f/{}\"", file.id)));
     }
+    assert!(page.contains(&format!("<iframe src=\"{token}/f/{}?frame=1\" sandbox=\"\"", html.id)));
     assert!(!page.contains("secret.txt"));
-    // No script, nothing from elsewhere.
-    assert!(!page.contains("<script") && !page.contains("http:") && !page.contains("https:") && !page.contains("//"));
+    // One script, ours; nothing from elsewhere.
+    assert_eq!((page.matches("<script").count(), page.contains("alert(1)")), (1, false));
+    assert!(!page.contains("http:") && !page.contains("https:"));
     let policy = answer.header("content-security-policy");
-    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"));
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
     assert_eq!(answer.header("referrer-policy"), "no-referrer");
 
     // The files behind it: by ID and by path, with the same rules.
@@ -93,7 +96,7 @@ fn hostile_names_are_shown_and_run_nothing() {
     let answer = server.get(&link, &[]);
     let page = answer.text();
     assert!(page.contains("7 files"));
-    assert!(!page.contains("<script") && !page.contains("<img src=x") && !page.contains('\u{202e}'));
+    assert!(page.matches("<script").count() == 1 && !page.contains("<img src=x") && !page.contains('\u{202e}'));
     assert!(page.contains("&lt;script&gt;alert(1)&lt;"));
     assert!(page.contains("&quot;&gt;&lt;img src=x onerror=alert(1)&gt;.png"));
     assert!(page.contains("x[U+202E]gpj.exe") && page.contains("line\u{240a}break.txt") && page.contains("%FF%FE.bin"));
@@ -119,7 +122,7 @@ fn a_large_session_has_pages() {
         let Some((_, next)) = answer.text().split_once("class=\"next\" href=\"") else { break };
         path = format!("/{}", next.split('"').next().unwrap());
     }
-    assert_eq!(pages, 3);
+    assert_eq!(pages, 4);
     seen.sort();
     assert!(seen.iter().cloned().eq((0..205).map(|i| format!("{i:03}"))), "{seen:?}");
     assert_eq!(server.get(&format!("{link}?after=x"), &[]).status, 400);
@@ -134,4 +137,106 @@ fn a_sealed_session_says_so() {
     server.runtime.block_on(server.store.seal(&session, super::server::DEADLINE, &progress)).unwrap();
     let page = server.get(&server.link_to_session("run"), &[]);
     assert!(page.text().contains("class=\"seal sealed\">Sealed <time"));
+}
+
+#[test]
+fn a_document_in_a_frame_has_no_script_no_network_and_no_origin() {
+    let server = Server::start();
+    let html = server.push("run", b"page.html", b"<script>alert(1)</script>");
+    let svg = server.push("run", b"chart.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>");
+    let xml = server.push("run", b"feed.xml", b"<?xml version='1.0'?><a/>");
+    let link = server.link_to_session("run");
+    for file in [&html, &svg] {
+        let framed = server.get(&format!("{link}/f/{}?frame=1", file.id), &[]);
+        assert!(framed.header("content-disposition").starts_with("inline"));
+        let policy = framed.header("content-security-policy");
+        assert!(policy.starts_with("sandbox; default-src 'none';") && !policy.contains("allow-"), "{policy}");
+        assert_eq!(framed.header("connection-allowlist"), "()");
+        assert!(!policy.contains("script-src") && policy.contains("img-src data:;"), "{policy}");
+    }
+    let other = server.get(&format!("{link}/f/{}?frame=1", xml.id), &[]);
+    assert!(other.header("content-disposition").starts_with("attachment"));
+}
+
+#[test]
+fn a_session_is_searched_and_filtered() {
+    let server = Server::start();
+    let by = |agent: &str| Labels { agent_id: Some(agent.into()), ..Labels::default() };
+    server.push_with("run", b"charts/Q3.png", b"\x89PNG\r\n\x1a\n1", by("painter"));
+    server.push_with("run", b"charts/q4.png", b"\x89PNG\r\n\x1a\n2", by("painter"));
+    server.push_with("run", b"notes.md", b"# q3", by("writer"));
+    let link = server.link_to_session("run");
+    let found = |query: &str| {
+        let page = server.get(&format!("{link}?{query}"), &[]).text().to_owned();
+        page.matches("<article").count()
+    };
+    for (query, files) in [
+        ("", 3),
+        ("q=q3", 1),
+        ("q=CHARTS+q", 2),
+        ("q=painter", 2),
+        ("type=image%2F%2A", 2),
+        ("type=text%2Fmarkdown", 1),
+        ("agent=writer", 1),
+        ("agent=painter&q=q4", 1),
+        ("q=nothing", 0),
+        ("meta=a%3Db", 0),
+    ] {
+        assert_eq!(found(query), files, "{query}");
+    }
+    assert_eq!(server.get(&format!("{link}?meta=x"), &[]).status, 400);
+    // The same at its other address.
+    assert_eq!(server.get(&format!("/s{link}?q=q4"), &[]).text().matches("<article").count(), 1);
+}
+
+#[test]
+fn a_file_has_a_page_with_its_versions() {
+    let server = Server::start();
+    let first = server.push("run", b"a.csv", b"x,y\n1,2\n");
+    let second = server.push("run", b"a.csv", b"x,y\n3,4\n");
+    let foreign = server.push("other", b"b.csv", b"secret\n");
+    let link = server.link_to_session("run");
+    let page = server.get(&format!("{link}/v/{}", first.id), &[]);
+    let text = page.text();
+    assert!(
+        page.status == 200 && text.contains("not the newest") && text.contains("<td class=\"num\">1</td>"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("href=\"{}\"", second.id)) && text.contains(&first.hash.to_hex()));
+    for none in [foreign.id.to_string(), "a.csv".into(), "x".into()] {
+        assert_eq!(server.get(&format!("{link}/v/{none}"), &[]).status, 404, "{none}");
+    }
+}
+
+#[test]
+fn all_of_a_session_is_one_archive() {
+    let server = Server::start();
+    let deep = [b"d".repeat(250).as_slice(); 400].join(&b'/');
+    let large = noise(3 << 20);
+    let files: [(&[u8], &[u8]); 6] = [
+        (b"a/b.txt", b"hello"),
+        (b"large.bin", &large),
+        (b"empty", b""),
+        (b"\xff.bin", b"x"),
+        (b"a\\b", b"y"),
+        (&deep, b"z"),
+    ];
+    for (name, content) in files {
+        server.push("run", name, content);
+    }
+    let answer = server.get(&format!("{}/zip", server.link_to_session("run")), &[]);
+    assert_eq!(answer.header("content-disposition"), "attachment; filename=\"run.zip\"");
+    let mut archive = zip::ZipArchive::new(std::io::Cursor::new(&answer.body)).unwrap();
+    assert_eq!(archive.len(), files.len());
+    let mut content = |name: &str| {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut archive.by_name(name).unwrap(), &mut bytes).unwrap();
+        bytes
+    };
+    assert_eq!((content("run/a/b.txt"), content("run/empty")), (b"hello".to_vec(), Vec::new()));
+    assert!(content("run/large.bin") == large);
+    let names: Vec<_> = (0..archive.len()).map(|n| archive.by_index(n).unwrap().name().unwrap().to_string()).collect();
+    assert!(names.iter().all(|n| n.starts_with("run/") && !n.contains('\\') && !n.contains("..")), "{names:?}");
+    // No end is known before it is made: an answer cut off is seen to be.
+    assert_eq!(answer.header("content-length"), "");
 }

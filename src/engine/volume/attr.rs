@@ -72,6 +72,7 @@ impl Attr {
             mtime: set.mtime.unwrap_or(now),
             ctime: now,
             keep: false,
+            expires: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::handles::Handle;
 use super::hidden::{What, is_hidden};
 use super::save::Why;
 use super::tree::Found;
-use super::{Caller, Volume, process};
+use super::{Caller, Volume};
 
 /// A process keeps its name for at least this long.
 const FRESH: Duration = Duration::from_secs(1);
@@ -24,12 +24,12 @@ pub struct Deleter(Option<(Caller, Instant, Option<String>)>);
 
 impl Volume {
     /// Who deletes, for the trash: `planner (rm, uid 1000)`, as far as `/proc` tells.
-    pub(super) fn deleter(&self, caller: Caller) -> Option<String> {
+    pub(super) async fn deleter(&self, caller: Caller) -> Option<String> {
         let known = self.deleter.lock().0.clone();
         if let Some((_, _, text)) = known.filter(|(who, at, _)| *who == caller && at.elapsed() < FRESH) {
             return text;
         }
-        let labels = process::labels_of(caller.pid, caller.uid);
+        let labels = self.writers.labels_of(caller.pid, caller.uid).await;
         let program = labels.provenance.executable.as_deref().and_then(|path| path.rsplit('/').next());
         let process = format!("{}, uid {}", program.unwrap_or("a program"), caller.uid);
         let text = Some(match labels.env_agent_id {

@@ -170,7 +170,7 @@ impl Volume {
                 return Ok(());
             }
         }
-        let by = self.deleter(caller);
+        let by = self.deleter(caller).await;
         let removed = self.store.catalog.unlink_by(self.store.origin, parent, name, by, self.now()).await?;
         self.after_removal(&removed).await;
         self.overlay.lock().untouch(parent);

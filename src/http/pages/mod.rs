@@ -1,16 +1,24 @@
-//! HTML, made on the server: no script, no request to anywhere else.
+//! HTML, made on the server. It is whole without its one script, which only spares clicks; nothing is asked of anywhere
+//! else. [`session`] is a session's page, made of [`card`]s, [`view`] a file's, [`preview`] what files look like.
 
+mod card;
 pub mod error;
+mod filter;
 mod format;
+mod names;
 mod preview;
 pub mod session;
 mod style;
+pub mod view;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// A whole page. Its policy allows its own style sheet and pictures of this host; nothing runs, nothing leaves.
+use crate::artifact::time::Timestamp;
+
+/// A whole page. Its policy allows its own style sheet and script, and pictures and frames of this host; nothing else runs,
+/// nothing leaves.
 fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
     let markup = html! {
         (DOCTYPE)
@@ -23,12 +31,13 @@ fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
                 title { (title) }
                 style { (PreEscaped(style::CSS)) }
             }
-            body { (content) }
+            body { (content) script { (PreEscaped(style::SCRIPT)) } }
         }
     };
     let policy = format!(
-        "default-src 'none'; style-src '{}'; img-src 'self'; media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        style::hash()
+        "default-src 'none'; style-src '{}'; script-src '{}'; img-src 'self' data:; media-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        style::hash(style::CSS),
+        style::hash(style::SCRIPT),
     );
     let mut response = (status, markup.into_string()).into_response();
     let headers = response.headers_mut();
@@ -38,4 +47,8 @@ fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
+}
+
+fn time(at: Timestamp) -> Markup {
+    html! { time datetime=(at.to_rfc3339()) { (format::moment(at)) } }
 }

@@ -1,0 +1,73 @@
+//! `outputfs mcp`: one client on standard input and output; and `/mcp` of `outputfs serve`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::artifact::{Error, Result};
+use crate::cli::Context;
+use crate::cli::args::{McpAccessArg, McpArgs};
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::settings::Settings;
+use crate::daemon::signals::Signals;
+use crate::engine::store::Store;
+use crate::mcp::{self, Access, Door, Roots};
+
+/// `/mcp` on the listener at `listen`, until `stop`.
+///
+/// # Errors
+/// `Invalid` when everybody who reaches the address could do what needs a key.
+pub fn door(
+    store: &Arc<Store>,
+    said: McpAccessArg,
+    listen: SocketAddr,
+    stop: &CancellationToken,
+) -> Result<axum::Router> {
+    let access = match said {
+        McpAccessArg::None => None,
+        McpAccessArg::Read => Some(Access::Read),
+        McpAccessArg::Write => Some(Access::Write),
+        McpAccessArg::Admin => Some(Access::Admin),
+    };
+    if access.is_some() && !listen.ip().is_loopback() {
+        return Err(Error::invalid(format!(
+            "--mcp without a key is for an address of this machine alone, such as 127.0.0.1, and {listen} is none"
+        )));
+    }
+    let door = Door::new(Arc::clone(store), Roots::default(), None, access);
+    let hosts = host(&store.options.public_url).into_iter().chain([listen.ip().to_string()]).collect();
+    Ok(axum::Router::new().route_service("/mcp", mcp::http(door, hosts, stop.clone())))
+}
+
+/// `https://files.example.org:8443/x` → `files.example.org:8443`.
+fn host(url: &str) -> Option<String> {
+    let rest = url.split_once("://")?.1;
+    rest.split('/').next().filter(|h| !h.is_empty()).map(str::to_owned)
+}
+
+pub async fn run(settings: Settings, args: McpArgs) -> Outcome {
+    let signals = Signals::install()?;
+    let roots = Roots::open(&args.roots)?;
+    let access = match (args.read_only, args.no_seal) {
+        (true, _) => Access::Read,
+        (false, true) => Access::Write,
+        (false, false) => Access::Admin,
+    };
+    let context = Context::new(settings);
+    let store = context.open().await?;
+    let settler = store.spawn_settler();
+    let stop = CancellationToken::new();
+    let door = Door::new(store.clone(), roots, args.session.session, Some(access));
+    let mut serving = tokio::spawn(mcp::stdio(door, stop.clone()));
+    let ended = loop {
+        tokio::select! {
+            ended = &mut serving => break ended,
+            _ = signals.next() => stop.cancel(),
+        }
+    };
+    // What the client stored is settled even when its connection broke.
+    settler.stop().await;
+    store.close().await?;
+    ended.map_err(|e| Error::internal(format!("the server broke down: {e}")))?.map_err(Failure::from)
+}
