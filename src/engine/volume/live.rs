@@ -182,6 +182,14 @@ impl Live {
     /// Puts size and times of the staging file over the catalog's.
     pub fn overlay_attr(&self, attr: &mut Attr) -> Result<()> {
         let st = self.state.lock();
+        if let Some(set) = st.meanwhile {
+            attr.keep = false;
+            attr.mode = set.mode.unwrap_or(attr.mode);
+            attr.uid = set.uid.unwrap_or(attr.uid);
+            attr.gid = set.gid.unwrap_or(attr.gid);
+            attr.atime = set.atime.unwrap_or(attr.atime);
+            attr.mtime = set.mtime.unwrap_or(attr.mtime);
+        }
         let Some(staged) = &st.staged else { return Ok(()) };
         let stamp = staged.file.stamp()?;
         attr.keep = false;

@@ -18,7 +18,6 @@ use super::Volume;
 use super::attr::sparse;
 use super::grow::Growth;
 use super::live::{Live, Maker, Saved};
-use super::setattr::SetAttr;
 
 /// Who asks for the save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +100,7 @@ impl Volume {
             if self.already_saved(live, &snapshot) {
                 break;
             }
-            live.state.lock().meanwhile = Some(SetAttr::default());
+            live.state.lock().meanwhile.get_or_insert_default();
             let meta = self.commit_meta(live, &snapshot, why);
             let source = self.source(live, &snapshot, why)?;
             let birth = meta.birth.clone();

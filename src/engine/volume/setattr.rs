@@ -18,7 +18,7 @@ use super::{Caller, Volume, hidden};
 pub(super) const SET_ID: u32 = 0o6000;
 
 /// What SETATTR asks; `None` stays.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetAttr {
     pub mode: Option<u32>,
     pub uid: Option<u32>,
@@ -123,14 +123,21 @@ impl Volume {
 
     /// What was set while a commit was on its way, which carried what was there before: set again.
     pub(super) async fn set_again(&self, live: &Live) -> Result<()> {
-        let (set, at) = {
+        loop {
+            let (set, at) = {
+                let st = live.state.lock();
+                (st.meanwhile.unwrap_or_default(), st.ctime)
+            };
+            if !set.is_empty() {
+                self.store.catalog.set_attributes(self.store.origin, live.ino, set.change(at)).await?;
+            }
+            // Until the catalog has them, whoever asks is told from here.
             let mut st = live.state.lock();
-            (st.meanwhile.take().unwrap_or_default(), st.ctime)
-        };
-        if set.is_empty() {
-            return Ok(());
+            if st.meanwhile.unwrap_or_default() == set {
+                st.meanwhile = None;
+                return Ok(());
+            }
         }
-        self.store.catalog.set_attributes(self.store.origin, live.ino, set.change(at)).await.map(|_| ())
     }
 
     async fn truncate(self: &Arc<Self>, ino: Ino, size: u64, fh: Option<u64>, caller: Caller) -> Result<()> {
