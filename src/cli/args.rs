@@ -91,6 +91,10 @@ pub struct Global {
     /// Versions that a file keeps, the newest among them; linked ones besides: 1, 50, all [default: 10]
     #[arg(long, global = true, value_name = "N", env = "OUTPUTFS_KEEP_VERSIONS", hide_env_values = true)]
     pub keep_versions: Option<Keep>,
+    /// Limit of scratch files, which are kept in the state directory: 500MB, 10GiB [default: 10GiB]
+    #[arg(long, global = true, value_name = "SIZE", env = "OUTPUTFS_SCRATCH_LIMIT", hide_env_values = true,
+          value_parser = value::size)]
+    pub scratch_limit: Option<u64>,
     /// Base of links [default: where this host serves them]
     #[arg(long, global = true, value_name = "URL", env = "OUTPUTFS_PUBLIC_URL", hide_env_values = true)]
     pub public_url: Option<String>,

@@ -44,6 +44,8 @@ pub struct Options {
     pub versions: Rules,
     /// Base of links, without a trailing slash.
     pub public_url: String,
+    /// Bytes that scratch files of one tenant may take in the state directory.
+    pub scratch_limit: u64,
 }
 
 impl Default for Options {
@@ -54,6 +56,7 @@ impl Default for Options {
             inline_max: 16 << 10,
             versions: Rules { window: Duration::from_secs(2), keep: Some(10) },
             public_url: String::from("http://127.0.0.1:7780"),
+            scratch_limit: 10 << 30,
         }
     }
 }

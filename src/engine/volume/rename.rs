@@ -19,6 +19,9 @@ impl Volume {
     /// # Errors
     /// As rename(2): `CrossSession` between sessions, `Exists` with [`RenameMode::NoReplace`], …
     pub async fn rename(self: &Arc<Self>, from: (Ino, &Name), to: (Ino, &Name), mode: RenameMode) -> Result<()> {
+        if self.scratch_rename(from, to, mode).await? {
+            return Ok(());
+        }
         let from_session = self.may_name(from.0, from.1).await?.session;
         let to_session = self.may_name(to.0, to.1).await?.session;
         if from_session != to_session {
@@ -91,7 +94,7 @@ impl Volume {
         };
         let file = {
             let mut st = live.state.lock();
-            st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: now });
+            st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: now, replaces: false });
             st.name = to.1.as_bytes().to_vec();
             st.ctime = now;
             st.staged.as_ref().map(|s| s.file.name.clone())
