@@ -115,7 +115,8 @@ impl Scratch {
             "scratch files take {used} of {} bytes: remove some, or raise --scratch-limit",
             self.limit
         );
-        Err(Error::new(Kind::OverQuota, text))
+        // ENOSPC and not EDQUOT: of the two only this one outlives a writeback in the kernel (AS_ENOSPC).
+        Err(Error::new(Kind::NoSpace, text))
     }
 
     fn grown(&self, by: u64) {
