@@ -181,6 +181,8 @@ pub enum Command {
     Seal(SealArgs),
     /// List or make sessions
     Session(SessionCommand),
+    /// Say which paths are scratch and never become artifacts (-v: by which rule)
+    CheckIgnore(CheckIgnoreArgs),
     /// Delete artifacts (they can be restored)
     Rm(RmArgs),
     /// Bring back a deleted file or an earlier version
@@ -391,6 +393,15 @@ pub struct RmArgs {
     /// art_… or SESSION/PATH
     #[arg(required = true, value_name = "WHAT")]
     pub what: Vec<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckIgnoreArgs {
+    /// SESSION/PATH, or a path in a mount; a directory ends with /
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<String>,
     #[command(flatten)]
     pub session: SessionArg,
 }

@@ -60,7 +60,8 @@ impl Store {
                 continue;
             }
             let path = entry.path();
-            let gone = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(&path).map_err(|e| Error::io(&path, &e)));
+            let gone =
+                tokio::task::spawn_blocking(move || std::fs::remove_dir_all(&path).map_err(|e| Error::io(&path, &e)));
             match gone.await {
                 Ok(Err(e)) => tracing::warn!(error = %e, "scratch files of a sealed session stay"),
                 Err(e) => tracing::warn!(error = %e, "scratch files of a sealed session stay"),

@@ -213,7 +213,9 @@ impl Volume {
             return Ok(());
         }
         match self.find(parent, name).await? {
-            Some(Found::Committed(node)) if !self.overlay.lock().is_empty(node.ino) || self.has_scratch(node.ino)? => {
+            Some(Found::Committed(node))
+                if !self.overlay.lock().is_empty(node.ino) || self.has_scratch(node.ino)? =>
+            {
                 return Err(Error::new(Kind::NotEmpty, format!("{name}: the directory is not empty")));
             }
             Some(Found::Pending(_)) => return Err(Error::new(Kind::NotADirectory, format!("{name}: not a directory"))),

@@ -133,11 +133,13 @@ impl Volume {
 
 /// Read and write, whatever its mode: whether the caller may is the kernel's question and was answered.
 pub(super) fn open_rw(path: &Path) -> Result<File> {
-    let open = || OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    let open =
+        || OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
     match open() {
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
             let meta = fs::symlink_metadata(path).map_err(|e| Error::io(path, &e))?;
-            let set = |mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| Error::io(path, &e));
+            let set =
+                |mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| Error::io(path, &e));
             set(meta.mode() & 0o7777 | 0o600)?;
             let file = open().map_err(|e| Error::io(path, &e));
             set(meta.mode() & 0o7777)?;

@@ -111,10 +111,7 @@ impl Scratch {
         if used.saturating_add(more) <= self.limit {
             return Ok(());
         }
-        let text = format!(
-            "scratch files take {used} of {} bytes: remove some, or raise --scratch-limit",
-            self.limit
-        );
+        let text = format!("scratch files take {used} of {} bytes: remove some, or raise --scratch-limit", self.limit);
         // ENOSPC and not EDQUOT: of the two only this one outlives a writeback in the kernel (AS_ENOSPC).
         Err(Error::new(Kind::NoSpace, text))
     }

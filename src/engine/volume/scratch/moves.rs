@@ -11,16 +11,16 @@ use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Labels, Node, NodeKind};
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{RenameMode, Removed};
+use crate::catalog::{Removed, RenameMode};
 use crate::staging::file::StagingFile;
 use crate::staging::journal::Record;
 
+use super::super::Volume;
 use super::super::attr::Attr;
 use super::super::labels::label_from_scratch;
 use super::super::live::{Live, Pending, Staged};
 use super::super::save::{Why, blocking};
 use super::super::tree::Found;
-use super::super::Volume;
 use super::known::id_of;
 use super::names::{attr_of, own, read_xattr, xattr_names};
 use super::{content, stat};
@@ -215,8 +215,7 @@ impl Volume {
         let mut st = live.state.lock();
         let mappable = st.staged.as_ref().is_some_and(|s| s.mappable);
         st.staged = Some(Staged { file, saved: None, mappable, follower: None, grown: None });
-        st.pending =
-            Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: self.now(), replaces: true });
+        st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: self.now(), replaces: true });
         st.scratch = false;
         (st.mode, st.uid, st.gid, st.nlink) = (attr.mode, attr.uid, attr.gid, 1);
         (st.atime, st.ctime) = (attr.atime, self.now());

@@ -235,9 +235,10 @@ impl Volume {
         if self.live_of(ino).is_none() && self.scratch.known.lock().drop_nameless(ino) && meta.nlink() <= 1 {
             let freed = meta.blocks() * 512;
             let used = &self.scratch.used;
-            let _ = used.fetch_update(std::sync::atomic::Ordering::Relaxed, std::sync::atomic::Ordering::Relaxed, |n| {
-                Some(n.saturating_sub(freed))
-            });
+            let _ =
+                used.fetch_update(std::sync::atomic::Ordering::Relaxed, std::sync::atomic::Ordering::Relaxed, |n| {
+                    Some(n.saturating_sub(freed))
+                });
         }
     }
 
@@ -255,7 +256,9 @@ impl Volume {
         let open = self.live_of(ino).and_then(|l| l.state.lock().staged.as_ref().map(|s| s.file.clone()));
         let path = match &open {
             // Also of a file that has no name any more.
-            Some(file) => std::path::PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*file.file))),
+            Some(file) => {
+                std::path::PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&*file.file)))
+            }
             None => self.scratch.path(ino)?,
         };
         let follow = if open.is_some() { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };

@@ -44,7 +44,13 @@ impl Volume {
     }
 
     /// Would a new `name` in this directory of the catalog's be scratch?
-    pub(in super::super) async fn is_ignored(&self, session: SessionId, parent: Ino, name: &Name, is_dir: bool) -> Result<bool> {
+    pub(in super::super) async fn is_ignored(
+        &self,
+        session: SessionId,
+        parent: Ino,
+        name: &Name,
+        is_dir: bool,
+    ) -> Result<bool> {
         if session == SessionId::NONE {
             return Ok(false);
         }
