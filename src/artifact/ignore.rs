@@ -9,6 +9,9 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 /// The file in a session's root that adds rules.
 pub const FILE_NAME: &str = ".outputsignore";
 
+/// What `check-ignore` calls the rules below.
+const BUILT_IN_NAME: &str = "built-in";
+
 /// Rules of every session, in gitignore's syntax; those of the session come after them and win.
 const BUILT_IN: [&str; 38] = [
     // Temporary files of any program.
@@ -82,8 +85,11 @@ impl IgnoreRules {
     pub fn new(lines: Option<&str>) -> Self {
         let mut builder = GitignoreBuilder::new("");
         let mut problems = Vec::new();
-        for line in BUILT_IN.into_iter().chain(lines.unwrap_or_default().lines()) {
-            if let Err(e) = builder.add_line(None, line) {
+        let built_in = BUILT_IN.into_iter().zip(1..).map(|(line, n)| (BUILT_IN_NAME, n, line));
+        let own = lines.unwrap_or_default().lines().zip(1..).map(|(line, n)| (FILE_NAME, n, line));
+        for (source, number, line) in built_in.chain(own) {
+            // The matcher hands the source back as it was given: so it can carry the line's number.
+            if let Err(e) = builder.add_line(Some(format!("{source}:{number}").into()), line) {
                 problems.push(format!("{FILE_NAME}: '{line}' is not a pattern: {e}"));
             }
         }
@@ -103,12 +109,34 @@ impl IgnoreRules {
     /// Whether the path inside the session, or a directory above it, matches.
     #[must_use]
     pub fn is_scratch(&self, path: impl AsRef<[u8]>, is_dir: bool) -> bool {
+        self.explain(path, is_dir).is_some_and(|rule| rule.ignores)
+    }
+
+    /// The rule that decides about the path, if any does.
+    #[must_use]
+    pub fn explain(&self, path: impl AsRef<[u8]>, is_dir: bool) -> Option<Rule> {
         let path = path.as_ref();
         // The matcher refuses absolute paths; ours all start at the session's root.
         let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len());
         let path = Path::new(OsStr::from_bytes(&path[start..]));
-        self.rules.matched_path_or_any_parents(path, is_dir).is_ignore()
+        let matched = self.rules.matched_path_or_any_parents(path, is_dir);
+        let glob = matched.inner()?;
+        Some(Rule {
+            place: glob.from().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default(),
+            pattern: glob.original().to_owned(),
+            ignores: matched.is_ignore(),
+        })
     }
+}
+
+/// One line that matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Where it stands: `.outputsignore:3`, `built-in:1`.
+    pub place: String,
+    pub pattern: String,
+    /// False for `!pattern`.
+    pub ignores: bool,
 }
 
 #[cfg(test)]
@@ -174,6 +202,16 @@ mod tests {
         assert!(!scratch(&rules, "daily-journal"));
         assert!(scratch(&rules, "top") && !scratch(&rules, "x/top"));
         assert!(scratch(&rules, "build/out") && !scratch(&rules, "build"));
+    }
+
+    #[test]
+    fn the_line_that_decides_is_named() {
+        let rules = IgnoreRules::new(Some("# mine\n*.bak\n!keep.tmp"));
+        let rule = |path| rules.explain(path, false).map(|r| (format!("{}:{}", r.place, r.pattern), r.ignores));
+        assert_eq!(rule("x/a.bak"), Some((String::from(".outputsignore:2:*.bak"), true)));
+        assert_eq!(rule("keep.tmp"), Some((String::from(".outputsignore:3:!keep.tmp"), false)));
+        assert_eq!(rule("a.tmp"), Some((String::from("built-in:1:*.tmp"), true)));
+        assert_eq!(rule("a.txt"), None);
     }
 
     #[test]

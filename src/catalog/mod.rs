@@ -83,6 +83,8 @@ pub struct Birth {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
+    /// It is born by a rename over whatever file or symlink stands there, which gives way in the same transaction.
+    pub replaces: bool,
 }
 
 /// What `stat(2)` has shown of a file before its commit, so that the commit, which may come later, changes nothing

@@ -105,6 +105,10 @@ pub struct Global {
     /// Versions that a file keeps, the newest among them; linked ones besides: 1, 50, all [default: 10]
     #[arg(long, global = true, value_name = "N", env = "OUTPUTFS_KEEP_VERSIONS", hide_env_values = true)]
     pub keep_versions: Option<Keep>,
+    /// Limit of scratch files, which are kept in the state directory: 500MB, 10GiB [default: 10GiB]
+    #[arg(long, global = true, value_name = "SIZE", env = "OUTPUTFS_SCRATCH_LIMIT", hide_env_values = true,
+          value_parser = value::size)]
+    pub scratch_limit: Option<u64>,
     /// Base of links [default: where this host serves them]
     #[arg(long, global = true, value_name = "URL", env = "OUTPUTFS_PUBLIC_URL", hide_env_values = true)]
     pub public_url: Option<String>,
@@ -191,6 +195,8 @@ pub enum Command {
     Seal(SealArgs),
     /// List or make sessions
     Session(SessionCommand),
+    /// Say which paths are scratch and never become artifacts (-v: by which rule)
+    CheckIgnore(CheckIgnoreArgs),
     /// Delete artifacts (they can be restored)
     Rm(RmArgs),
     /// Bring back a deleted file or an earlier version
@@ -409,6 +415,15 @@ pub struct RmArgs {
     /// art_… or SESSION/PATH
     #[arg(required = true, value_name = "WHAT")]
     pub what: Vec<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckIgnoreArgs {
+    /// SESSION/PATH, or a path in a mount; a directory ends with /
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<String>,
     #[command(flatten)]
     pub session: SessionArg,
 }

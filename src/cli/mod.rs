@@ -4,6 +4,7 @@
 pub mod args;
 pub mod busy;
 mod check;
+mod check_ignore;
 mod completions;
 pub mod doctor;
 pub mod failure;
@@ -124,6 +125,7 @@ pub async fn execute(context: &Context, command: Command) -> Outcome {
         Command::Revoke(args) => revoke::run(context, &args).await,
         Command::Seal(args) => seal::run(context, args).await,
         Command::Session(args) => session::run(context, args.command).await,
+        Command::CheckIgnore(args) => check_ignore::run(context, &args).await,
         Command::Rm(args) => rm::run(context, &args).await,
         Command::Restore(args) => restore::run(context, &args).await,
         Command::Trash(args) => trash::run(context, args.command).await,

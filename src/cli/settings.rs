@@ -19,7 +19,7 @@ use crate::engine::store::{Durability, Options};
 pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7780);
 
 /// `config.toml`: what may stand in it, each as on the command line.
-pub const KEYS: [&str; 21] = [
+pub const KEYS: [&str; 22] = [
     "state_dir",
     "store",
     "s3_endpoint",
@@ -35,6 +35,7 @@ pub const KEYS: [&str; 21] = [
     "version_age",
     "version_window",
     "keep_versions",
+    "scratch_limit",
     "public_url",
     "http",
     "link_mode",
@@ -104,6 +105,7 @@ impl Settings {
                     None => defaults.keeping.interval,
                 },
             },
+            scratch_limit: global.scratch_limit.unwrap_or(defaults.scratch_limit),
             versions: Rules {
                 window: global.version_window.unwrap_or(defaults.versions.window),
                 keep: global.keep_versions.map_or(defaults.versions.keep, |keep| keep.0),
@@ -240,6 +242,7 @@ fn set(key: &str, value: &toml::Value, global: &mut Global, file: &mut FileSetti
         "s3_region" => fill(&mut global.s3_region, text_of(value)?),
         "tenant" => fill(&mut global.tenant, text_of(value)?.parse()?),
         "cache_size" => fill(&mut global.cache_size, value::size(&text_or_number(value)?)?),
+        "scratch_limit" => fill(&mut global.scratch_limit, value::size(&text_or_number(value)?)?),
         "upload_timeout" => fill(&mut global.upload_timeout, duration_of(value)?),
         "version_window" => fill(&mut global.version_window, value::window(&text_of(value)?)?),
         "keep_versions" => fill(&mut global.keep_versions, text_or_number(value)?.parse()?),

@@ -19,6 +19,7 @@ pub mod query;
 pub mod read;
 pub mod recover;
 pub mod remove;
+pub mod scratch;
 pub mod seal;
 pub mod settle;
 pub(crate) mod stale_mount;

@@ -137,7 +137,8 @@ impl Store {
                 None => {
                     let first = self.catalog.reserve(2).await?;
                     let (uid, gid) = owner();
-                    let birth = Birth { parent, name: name.clone(), cookie: first + 1, mode, uid, gid };
+                    let birth =
+                        Birth { parent, name: name.clone(), cookie: first + 1, mode, uid, gid, replaces: false };
                     (Ino(first), Some(birth))
                 }
             };

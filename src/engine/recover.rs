@@ -367,6 +367,7 @@ impl Leftover {
             mode: self.mode,
             uid: self.uid,
             gid: self.gid,
+            replaces: false,
         }
     }
 }

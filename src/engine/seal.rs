@@ -37,6 +37,7 @@ impl Store {
             match sealed {
                 Ok(manifest) => {
                     hit("seal::after_commit")?;
+                    self.discard_scratch().await;
                     self.store_manifest(&manifest).await?;
                     hit("seal::after_manifest")?;
                     tracing::info!(session = %session.name, artifacts = manifest.artifacts.len(), digest = %manifest.digest, "seal");

@@ -47,6 +47,8 @@ pub struct Options {
     pub versions: Rules,
     /// Base of links, without a trailing slash.
     pub public_url: String,
+    /// Bytes that scratch files of one tenant may take in the state directory.
+    pub scratch_limit: u64,
 }
 
 impl Default for Options {
@@ -58,6 +60,7 @@ impl Default for Options {
             keeping: Keeping::default(),
             versions: Rules { window: Duration::from_secs(2), keep: Some(10) },
             public_url: String::from("http://127.0.0.1:7780"),
+            scratch_limit: 10 << 30,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Every command that people are told of.
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 30] = [
     "run",
     "mount",
     "umount",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 29] = [
     "revoke",
     "seal",
     "session",
+    "check-ignore",
     "rm",
     "restore",
     "trash",

@@ -3,6 +3,7 @@
 mod config;
 mod files;
 mod help;
+mod ignore;
 mod links;
 mod mounts;
 mod run;

@@ -13,6 +13,7 @@ mod posix;
 mod programs;
 mod replay;
 mod run;
+mod scratch;
 mod seal;
 mod shared;
 mod stuck;

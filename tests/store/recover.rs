@@ -29,7 +29,7 @@ pub(super) async fn open_file(store: &Store, journal: &Journal, name: &str, byte
     let file = StagingFile::create(&store.staging().unwrap(), &format!("{ino}-1")).unwrap();
     file.file.write_all_at(bytes, 0).unwrap();
     let name = outputfs::artifact::name::Name::new(name.as_bytes()).unwrap();
-    let birth = Birth { parent: session.root, name, cookie: first + 1, mode: 0o600, uid: 0, gid: 0 };
+    let birth = Birth { parent: session.root, name, cookie: first + 1, mode: 0o600, uid: 0, gid: 0, replaces: false };
     journal
         .append(&Record::Open {
             file: file.name.clone(),

@@ -89,6 +89,10 @@ fn site(c: &Connection, origin: Origin, x: &Commit) -> Result<Site> {
             drop_name(c, origin, &entry, Fate::Supersede, x.now)?;
             Ok(fresh)
         }
+        Some(entry) if birth.replaces && entry.node.kind != NodeKind::Dir => {
+            drop_name(c, origin, &entry, Fate::Supersede, x.now)?;
+            Ok(fresh)
+        }
         // Another mount made the same name meanwhile: both wrote one file, and this close comes last.
         Some(entry) if entry.node.kind == NodeKind::File => existing_site(c, x, entry.node),
         Some(entry) if entry.node.kind == NodeKind::Dir => Err(is_a_directory(&birth.name)),

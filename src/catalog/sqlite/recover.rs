@@ -94,7 +94,7 @@ pub fn restore(
         tenant: session.tenant,
         session: session.id,
         ino: fresh.0,
-        birth: Some(Birth { parent, name, cookie: fresh.1, mode: 0o644, uid: dir.uid, gid: dir.gid }),
+        birth: Some(Birth { parent, name, cookie: fresh.1, mode: 0o644, uid: dir.uid, gid: dir.gid, replaces: false }),
         id,
         collapse: None,
         hash: old.hash,

@@ -36,6 +36,13 @@ impl Volume {
         let handle = self.handles.get(fh)?;
         let Handle::File { live, .. } = &*handle else { return Ok(()) };
         self.save(live, Why::Fsync(fh)).await?;
+        let scratch = {
+            let st = live.state.lock();
+            st.staged.as_ref().filter(|_| st.scratch).map(|s| s.file.clone())
+        };
+        if let Some(file) = scratch {
+            return blocking(move || file.sync()).await;
+        }
         if self.store.blobs.is_local() {
             // On local disk already: that is the store.
             return Ok(());
@@ -55,6 +62,9 @@ impl Volume {
     /// The last descriptor of an open file description is gone. Never fails: nobody would hear it.
     pub fn release(self: &Arc<Self>, fh: u64) {
         let Some(live) = self.dismiss(fh) else { return };
+        if self.scratch_released(&live) {
+            return;
+        }
         let last = live.state.lock().handles == 0;
         if !last {
             let writer_left = live.state.lock().writers > 0;
@@ -76,6 +86,17 @@ impl Volume {
         let volume = self.clone();
         tokio::spawn(async move {
             volume.finish(&live, fh).await;
+            volume.busy.send_modify(|n| *n -= 1);
+        });
+    }
+
+    /// Does for a file that nobody has open what its last release would.
+    pub(super) fn finish_later(self: &Arc<Self>, live: Arc<Live>) {
+        live.state.lock().lingering = true;
+        self.busy.send_modify(|n| *n += 1);
+        let volume = self.clone();
+        tokio::spawn(async move {
+            volume.finish(&live, 0).await;
             volume.busy.send_modify(|n| *n -= 1);
         });
     }

@@ -27,6 +27,9 @@ impl Volume {
         if hidden::is_hidden(dir) {
             return self.list_hidden(dir, cookie).await;
         }
+        if self.scratch.is(dir) {
+            return self.scratch_dir(dir, cookie).await;
+        }
         // Numbers from the catalog's sequence are above 2: the first two cookies are free for these.
         let mut out = Vec::new();
         if cookie < 2 {
@@ -57,6 +60,11 @@ impl Volume {
                 name: name.as_bytes().to_vec(),
                 attr: self.attr_of_pending(&entry.live)?,
             });
+        }
+        for entry in self.scratch_list(dir, after).await? {
+            if entry.cookie <= last && !out.iter().any(|e| e.name == entry.name) {
+                out.push(entry);
+            }
         }
         out.sort_by_key(|e| e.cookie);
         Ok(out)

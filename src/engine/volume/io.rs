@@ -88,6 +88,7 @@ impl Volume {
                 let file = staged_of(live).ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
                 // The kernel gives the offset of the end as it knows it; another mount cannot move it while we hold S.
                 let _ = append;
+                self.scratch_may_write(live, offset, data.len() as u64)?;
                 let _writing = self.begin_write(live, offset).await?;
                 write_all_at(&file, offset, &data)?;
                 Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
@@ -103,6 +104,9 @@ impl Volume {
     /// `Unsupported` for a mode that the staging file system lacks, disk errors.
     pub async fn fallocate(&self, fh: u64, offset: u64, length: u64, mode: u32) -> Result<()> {
         let (live, file) = self.writable(fh)?;
+        if mode & libc::FALLOC_FL_PUNCH_HOLE.cast_unsigned() == 0 {
+            self.scratch_may_write(&live, offset, length)?;
+        }
         // Whatever the mode: it may move or take away bytes.
         let _writing = self.begin_write(&live, 0).await?;
         let flags = FallocateFlags::from_bits_retain(mode);
@@ -169,6 +173,7 @@ impl Volume {
             Handle::Content(r) => r.0.as_file().await?,
             _ => return Err(Error::new(Kind::Unsupported, "cannot be copied from")),
         };
+        self.scratch_may_write(&live, to.1, len.min(1 << 30))?;
         let _writing = self.begin_write(&live, to.1).await?;
         // The answer is 32 bits: whoever wants more asks again.
         let len = len.min(1 << 30);

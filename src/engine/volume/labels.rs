@@ -55,6 +55,9 @@ impl Volume {
     /// # Errors
     /// `NoSuchAttribute`, `NotFound`.
     pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+        if self.scratch.is(ino) {
+            return self.scratch_getxattr(ino, name).await;
+        }
         // The kernel asks for `security.capability` before every write: answered without a look at the file.
         let attr = Attr::for_read(name)?;
         let text = match self.subject(ino).await? {
@@ -118,6 +121,9 @@ impl Volume {
     /// # Errors
     /// `NotFound`.
     pub async fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
+        if self.scratch.is(ino) {
+            return self.scratch_listxattr(ino);
+        }
         Ok(match self.subject(ino).await? {
             Subject::Pending(live) => {
                 let st = live.state.lock();
@@ -134,6 +140,9 @@ impl Volume {
     /// # Errors
     /// `Invalid`, `MetadataTooLarge`, `Sealed`, `Unsupported` for other namespaces.
     pub async fn setxattr(self: &Arc<Self>, ino: Ino, name: &[u8], value: &[u8], flags: i32) -> Result<()> {
+        if self.scratch.is(ino) {
+            return self.scratch_setxattr(ino, name, Some(value), flags).await;
+        }
         let attr = Attr::for_write(name)?;
         let must = match flags {
             libc::XATTR_CREATE => MustExist::New,
@@ -158,6 +167,9 @@ impl Volume {
     /// # Errors
     /// `NoSuchAttribute`, `Sealed`, `Unsupported`.
     pub async fn removexattr(self: &Arc<Self>, ino: Ino, name: &[u8]) -> Result<()> {
+        if self.scratch.is(ino) {
+            return self.scratch_setxattr(ino, name, None, 0).await;
+        }
         let attr = Attr::for_write(name)?;
         if let Subject::Pending(live) = self.writable_subject(ino).await? {
             let _saving = live.save.lock().await;
@@ -224,6 +236,15 @@ impl Volume {
             "state": "writing",
         }))
     }
+}
+
+/// An attribute of a scratch file that becomes an artifact. Other namespaces are not ours.
+pub(super) fn label_from_scratch(labels: &mut Labels, name: &[u8], value: &[u8]) -> Result<()> {
+    if !name.starts_with(b"user.") {
+        return Ok(());
+    }
+    let text = std::str::from_utf8(value).map_err(|_| Error::invalid("the value is not UTF-8"))?;
+    set_pending(labels, &Attr::for_write(name)?, text, MustExist::Either)
 }
 
 fn none() -> Error {

@@ -92,6 +92,8 @@ pub struct Pending {
     pub cookie: u64,
     /// When the name came to be.
     pub named: Timestamp,
+    /// A rename of a scratch file brought it here: whatever file has the name gives way.
+    pub replaces: bool,
 }
 
 /// Guarded by [`Live::state`].
@@ -104,6 +106,8 @@ pub struct State {
     pub pending: Option<Pending>,
     /// No name is left: nothing of it is to be saved.
     pub orphan: bool,
+    /// Its staging file lies in the scratch tree: it is no artifact and nothing of it is to be saved.
+    pub scratch: bool,
     /// Kept while the release is being worked on or a mapping lives on.
     pub lingering: bool,
     pub mode: u32,

@@ -46,6 +46,7 @@ pub mod overlay;
 pub mod process;
 pub mod rename;
 pub mod save;
+pub mod scratch;
 pub mod setattr;
 mod trash;
 mod tree;
@@ -100,6 +101,7 @@ pub struct Volume {
     live: Mutex<HashMap<Ino, Arc<Live>>>,
     handles: Handles,
     hidden: Hidden,
+    scratch: scratch::Scratch,
     answers: Answers,
     writers: process::Writers,
     growing: Growing,
@@ -136,9 +138,11 @@ impl Volume {
         let staging = mount_dir.staging();
         let fine_ctime = has_fine_ctime(&staging)?;
         let (journal, _) = Journal::open(&mount_dir.journal_path())?;
+        store.discard_scratch().await;
         let first = store.catalog.reserve(RESERVE).await?;
         Ok(Arc::new(Self {
             hidden: Hidden::default(),
+            scratch: scratch::Scratch::open(store.scratch_root(), store.options.scratch_limit)?,
             store,
             root,
             session,

@@ -75,6 +75,9 @@ impl Volume {
         if hidden::is_hidden(ino) {
             return self.open_hidden(ino, mode, caller).await;
         }
+        if self.scratch.is(ino) {
+            return self.scratch_open(ino, mode, caller).await;
+        }
         if let Some(live) = self.live_of(ino)
             && live.is_pending()
         {
@@ -109,6 +112,11 @@ impl Volume {
         open: OpenMode,
         caller: Caller,
     ) -> Result<(Attr, Opened)> {
+        if self.scratch.is(parent)
+            && let Some(made) = self.scratch_create(parent, &name, mode, open, caller).await?
+        {
+            return Ok(made);
+        }
         let dir = self.may_name(parent, &name).await?;
         let session = dir.session;
         if session == crate::artifact::ids::SessionId::NONE {
@@ -130,6 +138,9 @@ impl Volume {
             None => {}
         }
         let (mode, gid) = inherit(&dir, NodeKind::File, mode, caller.gid);
+        if let Some(made) = self.scratch_create(parent, &name, mode, open, caller).await? {
+            return Ok(made);
+        }
         let ino = Ino(self.number().await?);
         let cookie = self.number().await?;
         let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;
@@ -154,8 +165,9 @@ impl Volume {
             writers: 0,
             io: Io::None,
             staged: Some(Staged { file, saved: None, mappable: false, follower: None, grown: None }),
-            pending: Some(Pending { parent, name: name.clone(), cookie, named: now }),
+            pending: Some(Pending { parent, name: name.clone(), cookie, named: now, replaces: false }),
             orphan: false,
+            scratch: false,
             lingering: false,
             mode,
             uid: caller.uid,
@@ -317,7 +329,7 @@ impl Volume {
     }
 
     /// Counts a new handle in and chooses how it does its I/O.
-    fn admit(&self, live: &Arc<Live>, mode: OpenMode, content: Option<BlobHash>) -> Opened {
+    pub(super) fn admit(&self, live: &Arc<Live>, mode: OpenMode, content: Option<BlobHash>) -> Opened {
         let how = {
             let mut st = live.state.lock();
             st.handles += 1;
@@ -336,6 +348,8 @@ impl Volume {
                     Some(staged)
                         if self.passthrough.load(Ordering::Relaxed)
                             && !mode.append
+                            // The limit of scratch is kept by the daemon.
+                            && !st.scratch
                             && st.mode & SET_ID == 0
                             && staged.grown.is_none() =>
                     {
@@ -394,6 +408,7 @@ fn state_of(node: &Node) -> State {
         staged: None,
         pending: None,
         orphan: false,
+        scratch: false,
         lingering: false,
         mode: node.mode,
         uid: node.uid,

@@ -22,6 +22,9 @@ impl Volume {
         if super::hidden::is_hidden(from.0) {
             return Box::pin(self.restore_hidden(from, to, mode)).await;
         }
+        if self.scratch_rename(from, to, mode).await? {
+            return Ok(());
+        }
         let from_session = self.may_name(from.0, from.1).await?.session;
         let to_session = self.may_name(to.0, to.1).await?.session;
         if from_session != to_session {
@@ -94,7 +97,7 @@ impl Volume {
         };
         let file = {
             let mut st = live.state.lock();
-            st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: now });
+            st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: now, replaces: false });
             st.name = to.1.as_bytes().to_vec();
             st.ctime = now;
             st.staged.as_ref().map(|s| s.file.name.clone())

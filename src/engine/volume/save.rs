@@ -150,7 +150,7 @@ impl Volume {
     /// The staging file and its stamp when it holds something that was not committed.
     fn unsaved(&self, live: &Live, why: Why) -> Result<Option<(StagingFile, Stamp)>> {
         let st = live.state.lock();
-        if st.orphan {
+        if st.orphan || st.scratch {
             return Ok(None);
         }
         let Some(staged) = &st.staged else { return Ok(None) };
@@ -281,6 +281,7 @@ impl Volume {
             mode: st.mode,
             uid: st.uid,
             gid: st.gid,
+            replaces: p.replaces,
         });
         let previous = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
         let collapse = match previous {
@@ -372,6 +373,7 @@ impl Volume {
             (staged.file.name.clone(), old)
         };
         self.forget_cached(live.ino);
+        self.rules_may_change(&live.state.lock().name.clone());
         if let Some(birth) = birth {
             let mut overlay = self.overlay.lock();
             overlay.remove(birth.parent, &birth.name, live.ino);

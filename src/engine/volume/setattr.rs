@@ -62,6 +62,9 @@ impl Volume {
             }
             return Err(Error::new(Kind::Reserved, "outputfs keeps this file for itself"));
         }
+        if self.scratch.is(ino) {
+            return self.scratch_setattr(ino, set).await;
+        }
         let mut set = set;
         // The kernel leaves this to us (FUSE_HANDLE_KILLPRIV_V2): who changes the owner, or without privilege the bytes,
         // takes the set-ID bits away.
@@ -96,7 +99,7 @@ impl Volume {
     /// # Errors
     /// As [`Volume::setattr`].
     pub async fn drop_set_id(&self, ino: Ino) -> Result<()> {
-        if hidden::is_hidden(ino) {
+        if hidden::is_hidden(ino) || self.scratch.is(ino) {
             return Ok(());
         }
         match self.mode_without_set_id(ino).await? {

@@ -41,7 +41,10 @@ impl Volume {
         match self.find(parent, name).await? {
             Some(Found::Pending(live)) => self.attr_of_pending(&live),
             Some(Found::Committed(node)) => self.attr_of(&node),
-            None => Err(Error::not_found(format!("{name}: no such file"))),
+            None => match self.scratch_lookup(parent, name).await? {
+                Some(attr) => Ok(attr),
+                None => Err(Error::not_found(format!("{name}: no such file"))),
+            },
         }
     }
 
@@ -50,6 +53,9 @@ impl Volume {
     pub async fn getattr(&self, ino: Ino) -> Result<Attr> {
         if hidden::is_hidden(ino) {
             return self.hidden_attr(ino).await;
+        }
+        if self.scratch.is(ino) {
+            return self.scratch_attr(ino);
         }
         if let Some(live) = self.live_of(ino)
             && live.is_pending()
@@ -75,6 +81,9 @@ impl Volume {
     pub async fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
         if hidden::is_hidden(ino) {
             return self.hidden_target(ino).await;
+        }
+        if self.scratch.is(ino) {
+            return self.scratch_readlink(ino);
         }
         let node = self.store.catalog.node(ino, self.now()).await?.ok_or_else(|| Error::not_found("no such file"))?;
         node.target.ok_or_else(|| Error::invalid("not a symbolic link"))
@@ -125,11 +134,22 @@ impl Volume {
         target: Option<Vec<u8>>,
         caller: Caller,
     ) -> Result<Attr> {
+        if self.scratch.is(parent) {
+            return self.scratch_make(parent, &name, kind, mode, rdev, target.as_deref(), caller).await;
+        }
         let dir = self.may_name(parent, &name).await?;
         if self.overlay.lock().get(parent, &name).is_some() {
             return Err(Error::new(Kind::Exists, format!("{name}: exists")));
         }
         let (mode, gid) = inherit(&dir, kind, mode, caller.gid);
+        if self.scratch_lookup(parent, &name).await?.is_some() {
+            return Err(Error::new(Kind::Exists, format!("{name}: exists")));
+        }
+        if self.is_ignored(dir.session, parent, &name, kind == NodeKind::Dir).await?
+            && self.find(parent, &name).await?.is_none()
+        {
+            return self.scratch_make(parent, &name, kind, mode, rdev, target.as_deref(), caller).await;
+        }
         let node = NewNode {
             ino: Ino(self.number().await?),
             cookie: self.number().await?,
@@ -156,7 +176,16 @@ impl Volume {
         if hidden::is_hidden(parent) {
             return self.purge_hidden(parent, name).await;
         }
+        if self.scratch.is(parent) || self.find(parent, name).await?.is_none() {
+            if !self.scratch.is(parent) {
+                self.may_name(parent, name).await?;
+            }
+            if self.scratch_remove(parent, name, false).await? {
+                return Ok(());
+            }
+        }
         self.may_name(parent, name).await?;
+        self.rules_may_change(name.as_bytes());
         loop {
             let pending = self.overlay.lock().get(parent, name).map(|e| e.live.clone());
             let Some(live) = pending else { break };
@@ -180,9 +209,17 @@ impl Volume {
     /// # Errors
     /// `NotEmpty`, `NotADirectory`, `NotFound`, `Sealed`.
     pub async fn rmdir(&self, parent: Ino, name: &Name) -> Result<()> {
+        if self.scratch.is(parent) {
+            return self.scratch_remove(parent, name, true).await.map(drop);
+        }
         self.may_name(parent, name).await?;
+        if self.find(parent, name).await?.is_none() && self.scratch_remove(parent, name, true).await? {
+            return Ok(());
+        }
         match self.find(parent, name).await? {
-            Some(Found::Committed(node)) if !self.overlay.lock().is_empty(node.ino) => {
+            Some(Found::Committed(node))
+                if !self.overlay.lock().is_empty(node.ino) || self.has_scratch(node.ino)? =>
+            {
                 return Err(Error::new(Kind::NotEmpty, format!("{name}: the directory is not empty")));
             }
             Some(Found::Pending(_)) => return Err(Error::new(Kind::NotADirectory, format!("{name}: not a directory"))),
@@ -199,6 +236,9 @@ impl Volume {
     /// # Errors
     /// `Exists`, `CrossSession`, `Sealed`.
     pub async fn link(self: &Arc<Self>, ino: Ino, parent: Ino, name: Name) -> Result<Attr> {
+        if let Some(attr) = self.scratch_link(ino, parent, &name).await? {
+            return Ok(attr);
+        }
         self.may_name(parent, &name).await?;
         if self.overlay.lock().get(parent, &name).is_some() {
             return Err(Error::new(Kind::Exists, format!("{name}: exists")));

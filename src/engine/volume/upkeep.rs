@@ -81,6 +81,9 @@ impl Volume {
         let live: Vec<_> = self.live.lock().values().cloned().collect();
         for live in live {
             let st = live.state.lock();
+            if st.scratch {
+                continue;
+            }
             report.writing += u64::from(st.writers > 0);
             let Some(staged) = st.staged.as_ref().filter(|_| st.handles == 0 && !st.orphan) else { continue };
             // A staging file that cannot be asked has a worse problem than its place in a list.
@@ -101,7 +104,7 @@ impl Volume {
             let Ok(_saving) = live.save.try_lock() else { continue };
             let work = {
                 let mut st = live.state.lock();
-                if st.writers == 0 || st.orphan || st.staged.as_ref().is_some_and(|s| s.grown.is_some()) {
+                if st.writers == 0 || st.orphan || st.scratch || st.staged.as_ref().is_some_and(|s| s.grown.is_some()) {
                     continue;
                 }
                 let Some(staged) = st.staged.as_mut() else { continue };
@@ -251,6 +254,7 @@ impl Volume {
 
     /// Another process changed something: what this volume remembers of it is dropped.
     pub fn heard(&self, change: &ChangeKind) {
+        self.rules_heard(change);
         if let ChangeKind::Inode { ino } = change {
             self.forget_cached(*ino);
         }

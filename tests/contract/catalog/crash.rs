@@ -48,6 +48,7 @@ async fn child() {
                         mode: 0o644,
                         uid: 0,
                         gid: 0,
+                        replaces: false,
                     }),
                     id: ArtifactId(Ulid::new()),
                     collapse: None,

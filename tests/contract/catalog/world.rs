@@ -186,7 +186,7 @@ impl World {
     /// A commit of a new file.
     pub fn birth(&self, parent: Ino, text: &str, content: &[u8]) -> Commit {
         let (ino, cookie) = (Ino(self.number()), self.number());
-        let birth = Birth { parent, name: name(text), cookie, mode: 0o644, uid: 1000, gid: 1000 };
+        let birth = Birth { parent, name: name(text), cookie, mode: 0o644, uid: 1000, gid: 1000, replaces: false };
         self.draft(ino, Some(birth), content)
     }
 

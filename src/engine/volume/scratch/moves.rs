@@ -1,0 +1,515 @@
+//! Renames and links that touch the scratch tree. What each does: the docs of [`super`].
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{CWD, RenameFlags};
+
+use crate::artifact::ids::{Ino, SessionId};
+use crate::artifact::name::Name;
+use crate::artifact::record::{Labels, Node, NodeKind};
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::{Removed, RenameMode};
+use crate::staging::file::StagingFile;
+use crate::staging::journal::Record;
+
+use super::super::Volume;
+use super::super::attr::Attr;
+use super::super::labels::label_from_scratch;
+use super::super::live::{Live, Pending, Staged};
+use super::super::save::{Why, blocking};
+use super::super::tree::Found;
+use super::known::id_of;
+use super::names::{attr_of, own, read_xattr, xattr_names};
+use super::{content, stat};
+
+type At<'a> = (Ino, &'a Name);
+
+fn across() -> Error {
+    Error::new(Kind::CrossSession, "a scratch name and an artifact's name are two places: copy instead of moving")
+}
+
+impl Volume {
+    /// Does the rename if it is a matter of scratch. `false`: the catalog moves names.
+    pub(in super::super) async fn scratch_rename(
+        self: &Arc<Self>,
+        from: At<'_>,
+        to: At<'_>,
+        mode: RenameMode,
+    ) -> Result<bool> {
+        let source = self.scratch_at(from).await?;
+        let target = self.scratch_at(to).await?;
+        let Some(meta) = source else {
+            if self.scratch.is(from.0) {
+                return Err(Error::not_found(format!("{}: no such file", from.1)));
+            }
+            return self.rename_ordinary(from, to, mode, target).await;
+        };
+        let session = self.scratch_session(from.0).await?;
+        if session != self.scratch_session(to.0).await? {
+            return Err(Error::new(Kind::CrossSession, "sessions are separate: copy instead of moving"));
+        }
+        if !self.scratch.is(to.0) {
+            self.may_name(to.0, to.1).await?;
+        }
+        if self.goes_to_scratch(to.0, to.1, meta.is_dir()).await? {
+            self.rename_inside(from, to, mode, &meta, target.as_ref()).await?;
+            return Ok(true);
+        }
+        if mode == RenameMode::Exchange || !meta.is_file() {
+            return Err(across());
+        }
+        self.promote(from, to, mode, &meta, session).await?;
+        if let Some(target) = target {
+            // It had this name since before the rules changed.
+            let path = self.scratch.path_of(to.0, to.1)?;
+            fs::remove_file(&path).map_err(|e| Error::io(&path, &e))?;
+            self.scratch_gone(to.0, to.1, &target);
+        }
+        Ok(true)
+    }
+
+    /// The file in the tree that a name leads to.
+    async fn scratch_at(&self, at: At<'_>) -> Result<Option<Metadata>> {
+        if !self.scratch.is(at.0) && self.find(at.0, at.1).await?.is_some() {
+            return Ok(None);
+        }
+        stat(&self.scratch.path_of(at.0, at.1)?)
+    }
+
+    async fn rename_inside(
+        self: &Arc<Self>,
+        from: At<'_>,
+        to: At<'_>,
+        mode: RenameMode,
+        meta: &Metadata,
+        target: Option<&Metadata>,
+    ) -> Result<()> {
+        // An artifact that has an ignored name gives way as any other.
+        let artifact = if self.scratch.is(to.0) { None } else { self.find(to.0, to.1).await? };
+        match (&artifact, mode) {
+            (Some(_), RenameMode::NoReplace) => return Err(Error::new(Kind::Exists, format!("{}: exists", to.1))),
+            (Some(_), RenameMode::Exchange) => return Err(across()),
+            (Some(Found::Committed(node)), _) if node.kind == NodeKind::Dir || meta.is_dir() => return Err(across()),
+            _ => {}
+        }
+        let (src, dst) = (self.scratch.path_of(from.0, from.1)?, self.scratch_room(to.0, to.1)?);
+        let flags = match mode {
+            RenameMode::Replace => RenameFlags::empty(),
+            RenameMode::NoReplace => RenameFlags::NOREPLACE,
+            RenameMode::Exchange => RenameFlags::EXCHANGE,
+        };
+        self.scratch_know(from.0, from.1, meta).await?;
+        let cookies = (self.number().await?, self.number().await?);
+        rustix::fs::renameat_with(CWD, &src, CWD, &dst, flags).map_err(|e| match e {
+            rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST if mode == RenameMode::Replace => {
+                Error::new(Kind::NotEmpty, format!("{}: the directory is not empty", to.1))
+            }
+            rustix::io::Errno::INVAL => Error::invalid("a directory cannot move below itself"),
+            e => Error::io(&src, &e.into()),
+        })?;
+        if mode == RenameMode::Exchange {
+            self.scratch.known.lock().exchange(from, to, cookies);
+            return Ok(());
+        }
+        // Two names of one file: rename(2) leaves both.
+        if target.is_some_and(|t| id_of(t) == id_of(meta)) {
+            return Ok(());
+        }
+        if let Some(target) = target {
+            self.scratch_gone(to.0, to.1, target);
+        }
+        self.scratch.known.lock().rename(from, to, cookies.0);
+        if artifact.is_some() {
+            self.unlink_artifact(to).await?;
+        }
+        Ok(())
+    }
+
+    async fn unlink_artifact(self: &Arc<Self>, at: At<'_>) -> Result<()> {
+        let removed = self.store.catalog.unlink(self.store.origin, at.0, at.1, self.now()).await?;
+        self.after_removal(&removed).await;
+        self.overlay.lock().untouch(at.0);
+        Ok(())
+    }
+
+    /// A scratch file becomes an artifact under `to`, in the place of what stands there.
+    async fn promote(
+        self: &Arc<Self>,
+        from: At<'_>,
+        to: At<'_>,
+        mode: RenameMode,
+        meta: &Metadata,
+        session: SessionId,
+    ) -> Result<()> {
+        // The other names would go on as scratch of the same bytes.
+        if std::os::unix::fs::MetadataExt::nlink(meta) > 1 {
+            return Err(across());
+        }
+        if let Some(Found::Pending(live)) = self.find(to.0, to.1).await? {
+            self.save(&live, Why::Birth).await?;
+        }
+        let replaced = match self.find(to.0, to.1).await? {
+            Some(_) if mode == RenameMode::NoReplace => {
+                return Err(Error::new(Kind::Exists, format!("{}: exists", to.1)));
+            }
+            Some(Found::Committed(node)) if node.kind == NodeKind::Dir => {
+                return Err(Error::new(Kind::IsADirectory, format!("{}: is a directory", to.1)));
+            }
+            Some(Found::Committed(node)) => Some(node),
+            _ => None,
+        };
+        let (ino, _) = self.scratch_know(from.0, from.1, meta).await?;
+        let cookie = self.number().await?;
+        let path = self.scratch.path_of(from.0, from.1)?;
+        let labels = self.scratch_labels(ino, &path)?;
+        let attr = attr_of(ino, meta);
+        let pinned = self.pin(ino, || Live::new(ino, session, content::idle(self.now())));
+        let live = pinned.live.clone();
+        let saving = live.save.lock().await;
+        let staged = StagingFile {
+            name: self.staging_name(ino),
+            path: std::path::PathBuf::new(),
+            file: match live.state.lock().staged.as_ref() {
+                Some(staged) => staged.file.file.clone(),
+                None => Arc::new(content::open_rw(&path)?),
+            },
+        };
+        let staged = StagingFile { path: self.staging.join(&staged.name), ..staged };
+        self.journal_birth(&staged.name, &attr, session, to, cookie, &labels)?;
+        fs::rename(&path, &staged.path).map_err(|e| Error::io(&path, &e))?;
+        chmod(&staged.path, 0o600)?;
+        let handles = self.enter_staging(&live, staged.clone(), to, cookie, &attr, labels);
+        let why = if handles == 0 { Why::Release(0) } else { Why::Birth };
+        let saved = self.save_holding(&live, why, &saving).await;
+        if let Err(e) = saved {
+            self.leave_staging(&live, &staged, &path, attr.mode)?;
+            drop(saving);
+            self.scratch_released(&live);
+            return Err(e);
+        }
+        drop(saving);
+        self.scratch.known.lock().remove(ino);
+        if let Some(node) = replaced {
+            let nlink = node.nlink.saturating_sub(1);
+            self.after_removal(&Removed { ino: node.ino, kind: node.kind, nlink }).await;
+        }
+        self.rules_may_change(to.1.as_bytes());
+        if handles == 0 {
+            self.finish_later(live.clone());
+        }
+        Ok(())
+    }
+
+    fn enter_staging(
+        &self,
+        live: &Live,
+        file: StagingFile,
+        to: At<'_>,
+        cookie: u64,
+        attr: &Attr,
+        labels: Labels,
+    ) -> usize {
+        let mut st = live.state.lock();
+        let mappable = st.staged.as_ref().is_some_and(|s| s.mappable);
+        st.staged = Some(Staged { file, saved: None, mappable, follower: None, grown: None });
+        st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: self.now(), replaces: true });
+        st.scratch = false;
+        (st.mode, st.uid, st.gid, st.nlink) = (attr.mode, attr.uid, attr.gid, 1);
+        (st.atime, st.ctime) = (attr.atime, self.now());
+        st.labels = labels;
+        st.name = to.1.as_bytes().to_vec();
+        st.handles
+    }
+
+    fn leave_staging(&self, live: &Live, staged: &StagingFile, path: &Path, mode: u32) -> Result<()> {
+        chmod(&staged.path, mode)?;
+        fs::rename(&staged.path, path).map_err(|e| Error::io(path, &e))?;
+        {
+            let mut st = live.state.lock();
+            st.scratch = true;
+            st.pending = None;
+            st.lingering = false;
+            if let Some(staged) = st.staged.as_mut() {
+                staged.file.path = path.to_owned();
+                staged.saved = None;
+            }
+        }
+        self.journal.append(&Record::Done { file: staged.name.clone() })
+    }
+
+    fn journal_birth(
+        &self,
+        file: &str,
+        attr: &Attr,
+        session: SessionId,
+        to: At<'_>,
+        cookie: u64,
+        labels: &Labels,
+    ) -> Result<()> {
+        self.journal.append(&Record::Open {
+            file: file.to_owned(),
+            ino: attr.ino,
+            tenant: self.store.tenant.id.0,
+            session: session.0,
+            parent: to.0,
+            name: to.1.as_bytes().to_vec(),
+            cookie,
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            in_catalog: false,
+            labels: Box::new(labels.clone()),
+        })
+    }
+
+    /// Who wrote it, and the attributes that it has as a file.
+    fn scratch_labels(&self, ino: Ino, path: &Path) -> Result<Labels> {
+        let known = self.scratch.known.lock().labels(ino);
+        let mut labels = known.unwrap_or_default();
+        for name in xattr_names(path)? {
+            let value = read_xattr(path, &name)?;
+            if let Err(e) = label_from_scratch(&mut labels, &name, &value) {
+                tracing::warn!(attribute = %String::from_utf8_lossy(&name), error = %e, "attribute of a scratch file left out");
+            }
+        }
+        Ok(labels)
+    }
+
+    /// The source is no scratch.
+    async fn rename_ordinary(
+        self: &Arc<Self>,
+        from: At<'_>,
+        to: At<'_>,
+        mode: RenameMode,
+        target: Option<Metadata>,
+    ) -> Result<bool> {
+        let Some(source) = self.find(from.0, from.1).await? else { return Ok(false) };
+        let is_dir = matches!(&source, Found::Committed(n) if n.kind == NodeKind::Dir);
+        if from == to {
+            return Ok(false);
+        }
+        if let Some(target) = &target
+            && mode == RenameMode::NoReplace
+        {
+            let _ = target;
+            return Err(Error::new(Kind::Exists, format!("{}: exists", to.1)));
+        }
+        if !self.goes_to_scratch(to.0, to.1, is_dir).await? {
+            self.rules_may_change(from.1.as_bytes());
+            self.rules_may_change(to.1.as_bytes());
+            if let Some(target) = target {
+                if mode == RenameMode::Exchange {
+                    return Err(across());
+                }
+                self.scratch_remove(to.0, to.1, target.is_dir()).await?;
+            }
+            if !is_dir || mode != RenameMode::Replace {
+                return Ok(false);
+            }
+            // A directory gives way only when it is empty here too.
+            return match self.find(to.0, to.1).await? {
+                Some(Found::Committed(n)) if n.kind == NodeKind::Dir && self.has_scratch(n.ino)? => {
+                    Err(Error::new(Kind::NotEmpty, format!("{}: the directory is not empty", to.1)))
+                }
+                _ => Ok(false),
+            };
+        }
+        self.may_name(from.0, from.1).await?;
+        let session = self.session_of_dir(from.0).await?;
+        if session != self.scratch_session(to.0).await? || is_dir || mode == RenameMode::Exchange {
+            return Err(across());
+        }
+        let demoted = match source {
+            Found::Pending(live) => self.demote_pending(&live, from, to).await?,
+            Found::Committed(node) => self.demote(&node, from, to, session).await?,
+        };
+        if !demoted {
+            return if self.scratch.is(to.0) { Err(across()) } else { Ok(false) };
+        }
+        Ok(true)
+    }
+
+    /// A file that was never committed moves into the tree as it is.
+    async fn demote_pending(self: &Arc<Self>, live: &Arc<Live>, from: At<'_>, to: At<'_>) -> Result<bool> {
+        let cookie = self.number().await?;
+        let dst = self.scratch_room(to.0, to.1)?;
+        let _saving = live.save.lock().await;
+        let (staged, mode, uid, gid) = {
+            let st = live.state.lock();
+            let (Some(staged), Some(_)) = (&st.staged, &st.pending) else { return Ok(false) };
+            (staged.file.clone(), st.mode, st.uid, st.gid)
+        };
+        self.replace_in_tree(to, &dst)?;
+        {
+            let mut overlay = self.overlay.lock();
+            if overlay.remove(from.0, from.1, live.ino).is_none() {
+                return Ok(false);
+            }
+            overlay.touch(from.0, self.now());
+        }
+        fs::rename(&staged.path, &dst).map_err(|e| Error::io(&dst, &e))?;
+        own(&dst, uid, gid)?;
+        chmod(&dst, mode)?;
+        let meta = fs::symlink_metadata(&dst).map_err(|e| Error::io(&dst, &e))?;
+        self.scratch.known.lock().add(to, id_of(&meta), live.ino, cookie, live.session);
+        let closed = {
+            let mut st = live.state.lock();
+            st.scratch = true;
+            st.pending = None;
+            st.name = to.1.as_bytes().to_vec();
+            if let Some(s) = st.staged.as_mut() {
+                s.file.path = dst;
+                s.saved = None;
+            }
+            self.scratch.known.lock().set_labels(live.ino, st.labels.clone());
+            st.handles == 0
+        };
+        self.journal.append(&Record::Done { file: staged.name })?;
+        if closed {
+            self.scratch_released(live);
+        }
+        Ok(true)
+    }
+
+    /// What stands at a name of the tree gives way to a rename.
+    fn replace_in_tree(&self, to: At<'_>, dst: &Path) -> Result<()> {
+        match stat(dst)? {
+            Some(meta) if meta.is_dir() => Err(Error::new(Kind::IsADirectory, format!("{}: is a directory", to.1))),
+            Some(meta) => {
+                self.scratch_gone(to.0, to.1, &meta);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// An artifact gets an ignored name: a copy of its bytes becomes scratch, the artifact goes to the trash. `false`: it stays one.
+    async fn demote(self: &Arc<Self>, node: &Node, from: At<'_>, to: At<'_>, session: SessionId) -> Result<bool> {
+        let in_use = self.live_of(node.ino).is_some_and(|l| !l.state.lock().idle());
+        if node.kind != NodeKind::File || node.nlink > 1 || in_use {
+            return Ok(false);
+        }
+        self.scratch.allow(node.size)?;
+        let number = self.number().await?;
+        let file = StagingFile::create(&self.scratch.root, &format!(".new-{number}"))?;
+        let done = self.demote_into(node, &file, from, to, session, number).await;
+        if done.is_err()
+            && let Err(e) = fs::remove_file(&file.path)
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(file = %file.path.display(), error = %e, "left behind");
+        }
+        done.map(|()| true)
+    }
+
+    async fn demote_into(
+        self: &Arc<Self>,
+        node: &Node,
+        file: &StagingFile,
+        from: At<'_>,
+        to: At<'_>,
+        session: SessionId,
+        cookie: u64,
+    ) -> Result<()> {
+        if node.content.is_some() {
+            self.fill(file, node).await?;
+        }
+        for name in self.listxattr(node.ino).await?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+            let value = self.getxattr(node.ino, name).await?;
+            let set = rustix::fs::lsetxattr(&file.path, name, &value, rustix::fs::XattrFlags::empty());
+            if let Err(e) = set {
+                tracing::warn!(error = %e, "metadata is not carried to a scratch file");
+            }
+        }
+        own(&file.path, node.uid, node.gid)?;
+        chmod(&file.path, node.mode)?;
+        let mtime = crate::artifact::time::Timestamp::parts(node.mtime);
+        let when = std::time::UNIX_EPOCH + std::time::Duration::new(u64::try_from(mtime.0).unwrap_or(0), mtime.1);
+        file.file.set_modified(when).map_err(|e| Error::io(&file.path, &e))?;
+        let dst = self.scratch_room(to.0, to.1)?;
+        self.replace_in_tree(to, &dst)?;
+        // First the copy, then the end of the artifact: a crash between leaves both.
+        fs::rename(&file.path, &dst).map_err(|e| Error::io(&dst, &e))?;
+        self.unlink_artifact(from).await?;
+        if !self.scratch.is(to.0) && self.find(to.0, to.1).await?.is_some() {
+            self.unlink_artifact(to).await?;
+        }
+        let meta = fs::symlink_metadata(&dst).map_err(|e| Error::io(&dst, &e))?;
+        self.scratch.known.lock().add(to, id_of(&meta), node.ino, cookie, session);
+        self.forget_cached(node.ino);
+        self.scratch.grown(node.size);
+        self.rules_may_change(from.1.as_bytes());
+        Ok(())
+    }
+
+    /// A further name. `None`: neither end is scratch.
+    pub(in super::super) async fn scratch_link(
+        self: &Arc<Self>,
+        ino: Ino,
+        parent: Ino,
+        name: &Name,
+    ) -> Result<Option<Attr>> {
+        let source = self.scratch.is(ino);
+        let target = self.goes_to_scratch(parent, name, false).await?;
+        if !source {
+            return if target { Err(across()) } else { Ok(None) };
+        }
+        let session = self.scratch_session(parent).await?;
+        let own_session = self.scratch.known.lock().session(ino);
+        if own_session != Some(session) {
+            return Err(Error::new(Kind::CrossSession, "sessions are separate: copy instead of linking"));
+        }
+        if !self.scratch.is(parent) {
+            self.may_name(parent, name).await?;
+            if self.find(parent, name).await?.is_some() {
+                return Err(Error::new(Kind::Exists, format!("{name}: exists")));
+            }
+        }
+        let path = self.scratch.path(ino)?;
+        if target {
+            let dst = self.scratch_room(parent, name)?;
+            rustix::fs::link(&path, &dst).map_err(|e| Error::io(&dst, &e.into()))?;
+            return self.scratch_lookup(parent, name).await;
+        }
+        self.copy_out(ino, &path, parent, name, session).await.map(Some)
+    }
+
+    /// An artifact of a copy of a scratch file's bytes.
+    async fn copy_out(
+        self: &Arc<Self>,
+        ino: Ino,
+        path: &Path,
+        parent: Ino,
+        name: &Name,
+        session: SessionId,
+    ) -> Result<Attr> {
+        let source = content::open_rw(path)?;
+        let meta = source.metadata().map_err(|e| Error::io(path, &e))?;
+        if !meta.is_file() {
+            return Err(across());
+        }
+        let (fresh, cookie) = (Ino(self.number().await?), self.number().await?);
+        let attr = Attr { ino: fresh, ..attr_of(fresh, &meta) };
+        let labels = self.scratch_labels(ino, path)?;
+        let staged = StagingFile::create(&self.staging, &self.staging_name(fresh))?;
+        self.journal_birth(&staged.name, &attr, session, (parent, name), cookie, &labels)?;
+        let (copy, from) = (staged.clone(), path.to_owned());
+        blocking(move || copy.fill_from(&source, &from, meta.len())).await?;
+        let pinned = self.pin(fresh, || Live::new(fresh, session, content::idle(self.now())));
+        let live = pinned.live.clone();
+        self.enter_staging(&live, staged, (parent, name), cookie, &attr, labels);
+        if let Some(pending) = live.state.lock().pending.as_mut() {
+            pending.replaces = false;
+        }
+        self.save(&live, Why::Release(0)).await?;
+        self.finish_later(live.clone());
+        self.getattr(fresh).await
+    }
+}
+
+fn chmod(path: &Path, mode: u32) -> Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7777)).map_err(|e| Error::io(path, &e))
+}
