@@ -233,7 +233,7 @@ impl Volume {
             st.pending = None;
             st.lingering = false;
             if let Some(staged) = st.staged.as_mut() {
-                staged.file.path = path.to_owned();
+                path.clone_into(&mut staged.file.path);
                 staged.saved = None;
             }
         }
