@@ -208,6 +208,11 @@ impl Store {
         done.map(|()| started.elapsed())
     }
 
+    /// True when the remote store has the blob, though the catalog may not have been told yet.
+    pub(crate) fn has_arrived(&self, hash: BlobHash) -> bool {
+        self.inner.beside.lock().get(&hash) == Some(&true)
+    }
+
     /// The bytes of a source made durable, or found to be so.
     pub(crate) async fn payload(&self, source: &Source, place: Where, may_be_known: bool) -> Result<Payload> {
         if may_be_known && self.holds_blob(source.digest()).await? {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::artifact::control::{self, Command, Format, LINE_MAX, Target};
 use crate::artifact::ids::{Ino, SessionId};
-use crate::artifact::name::Name;
+use crate::artifact::name::{Name, display_bytes};
 use crate::artifact::record::{Artifact, Link, LinkTarget};
 use crate::artifact::time::{Timestamp, Ttl};
 use crate::artifact::{Error, Kind, Result, manifest};
@@ -249,13 +249,32 @@ impl Volume {
             Target::Here => LinkTarget::Session(self.needs_session(session)?),
             Target::Path(path) => match self.in_session(session, &path).await? {
                 (session, []) => LinkTarget::Session(session),
-                _ => LinkTarget::Artifact(self.artifact_at(session, &path).await?.id),
+                _ => LinkTarget::Artifact(self.linkable(session, &path).await?.id),
             },
         };
         let new = self.store.create_link(target, ttl).await?;
         let mut value = link_json(&new.link);
         value["url"] = json!(new.url);
         Ok(Answer::new(new.url.clone(), value))
+    }
+
+    /// What a link is to lead to. A last word that was to be a time to live and is none is called that, where the rest names a file.
+    async fn linkable(self: &Arc<Self>, session: SessionId, path: &[Name]) -> Result<Artifact> {
+        let missing = match self.artifact_at(session, path).await {
+            Err(e) if e.kind == Kind::NotFound => e,
+            done => return done,
+        };
+        let Some((last, dirs)) = path.split_last() else { return Err(missing) };
+        let Some(at) = last.as_bytes().iter().rposition(|b| *b == b' ') else { return Err(missing) };
+        let (head, word) = (last.as_bytes()[..at].trim_ascii_end(), &last.as_bytes()[at + 1..]);
+        if let Ok(head) = Name::new(head)
+            && word.first().is_some_and(u8::is_ascii_digit)
+            && self.artifact_at(session, &[dirs, &[head]].concat()).await.is_ok()
+        {
+            let text = format!("'{}' is not a time to live: say 90m, 12h, 7d or never", display_bytes(word));
+            return Err(Error::invalid(text));
+        }
+        Err(missing)
     }
 
     async fn ctl_links(&self, session: SessionId, target: Option<LinkTarget>) -> Result<Answer> {

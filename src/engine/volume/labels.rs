@@ -85,15 +85,13 @@ impl Volume {
                         Some(artifact.expires.map_or_else(|| String::from("never"), Timestamp::to_rfc3339))
                     }
                     Attr::Fact(Fact::State) => {
-                        Some(String::from(if writing { "writing" } else { artifact.store.as_str() }))
+                        Some(String::from(if writing { "writing" } else { self.state_of(&artifact).as_str() }))
                     }
                     Attr::Fact(fact) => fact.of(&artifact),
                     Attr::Record => {
                         let mut record = artifact.to_json();
                         record["provenance"] = json!(artifact.provenance);
-                        if writing {
-                            record["state"] = json!("writing");
-                        }
+                        record["state"] = json!(if writing { "writing" } else { self.state_of(&artifact).as_str() });
                         Some(record.to_string())
                     }
                 }
