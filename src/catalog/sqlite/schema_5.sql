@@ -1,1 +1,0 @@
--- Version 5: API keys, uploads, request metering, published pages.
