@@ -113,7 +113,9 @@ impl Volume {
                         // The bytes are safe, and close() speaks of them alone.
                         tracing::warn!(ino = %live.ino, error = %e, "attributes set during a save are lost");
                     }
-                    if !why.goes_on() && !again {
+                    // What only grows is guarded at each write.
+                    let guarded = live.state.lock().staged.as_ref().is_some_and(|s| s.grown.is_some());
+                    if guarded || (!why.goes_on() && !again) {
                         return Ok(());
                     }
                     match self.preserve(live).await {
