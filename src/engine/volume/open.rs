@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::artifact::ids::{BlobHash, Ino};
 use crate::artifact::name::Name;
+use crate::artifact::openfile::Why;
 use crate::artifact::record::{CHUNK, Labels, Node, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::staging::file::StagingFile;
@@ -20,7 +21,7 @@ use super::handles::Handle;
 use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
-use super::save::{Why, blocking};
+use super::save::blocking;
 use super::setattr::SET_ID;
 use super::tree::{Found, inherit};
 use super::{Caller, Volume};

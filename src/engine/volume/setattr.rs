@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::artifact::ids::Ino;
+use crate::artifact::openfile::Why;
 use crate::artifact::record::NodeKind;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
@@ -11,7 +12,6 @@ use crate::catalog::AttrChange;
 use super::attr::Attr;
 use super::live::Live;
 use super::open::OpenMode;
-use super::save::Why;
 use super::{Caller, Volume, hidden};
 
 /// Set-user-ID and set-group-ID.

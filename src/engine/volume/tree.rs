@@ -257,7 +257,7 @@ impl Volume {
         if let Some(live) = self.live_of(ino)
             && live.is_pending()
         {
-            self.save(&live, super::save::Why::Birth).await?;
+            self.save(&live, crate::artifact::openfile::Why::Birth).await?;
         }
         Ok(())
     }
