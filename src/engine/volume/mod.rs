@@ -34,6 +34,7 @@
 pub mod attr;
 pub mod close;
 pub mod control;
+mod departed;
 pub mod dir;
 pub mod grow;
 pub mod handles;
@@ -101,6 +102,7 @@ pub struct Volume {
     staging: std::path::PathBuf,
     overlay: Mutex<Overlay>,
     live: Mutex<HashMap<Ino, Arc<Live>>>,
+    departed: departed::Departed,
     handles: Handles,
     hidden: Hidden,
     scratch: scratch::Scratch,
@@ -155,6 +157,7 @@ impl Volume {
             staging,
             overlay: Mutex::default(),
             live: Mutex::default(),
+            departed: departed::Departed::default(),
             handles: Handles::default(),
             answers: Answers::default(),
             writers: process::Writers::default(),
@@ -213,6 +216,7 @@ impl Volume {
         let idle = live.pins.load(Ordering::Acquire) == 0 && live.state.lock().idle();
         if idle && map.get(&live.ino).is_some_and(|l| Arc::ptr_eq(l, live)) {
             map.remove(&live.ino);
+            self.departed.note(live.ino);
         }
     }
 
