@@ -83,6 +83,8 @@ pub trait Doors: Send + Sync + 'static {
     async fn loose_session(&self, origin: Origin, tenant: TenantId, now: Timestamp) -> Result<Session>;
     /// As [`super::Catalog::artifact`], but also one that has expired and is not swept yet.
     async fn former(&self, tenant: TenantId, id: ArtifactId) -> Result<Option<Artifact>>;
+    /// Puts an earlier version into the trash, the newest untouched. `NotFound` when it is none, `Sealed`.
+    async fn trash_version(&self, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Result<()>;
     /// Links that lead somewhere at `now`.
     async fn active_links(&self, tenant: TenantId, now: Timestamp) -> Result<u64>;
 

@@ -4,11 +4,11 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::{self, int};
-use super::{SqliteCatalog, artifacts, make, uploads, write_something};
+use super::{SqliteCatalog, artifacts, make, tree, uploads, write_something};
 use crate::artifact::ids::{ArtifactId, TenantId};
 use crate::artifact::key::{ApiKey, Rate};
 use crate::artifact::name::SessionName;
-use crate::artifact::record::{Artifact, NodeKind, Session};
+use crate::artifact::record::{Artifact, Life, NodeKind, Session};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::Origin;
@@ -81,6 +81,19 @@ impl Doors for SqliteCatalog {
     async fn former(&self, tenant: TenantId, id: ArtifactId) -> Result<Option<Artifact>> {
         let found = self.readers.snapshot(|c| artifacts::by_id(c, id))?;
         Ok(found.filter(|a| a.tenant == tenant))
+    }
+
+    async fn trash_version(&self, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Result<()> {
+        self.durable(move |c| {
+            write_something(c)?;
+            let found = artifacts::by_id(c, id)?.filter(|a| a.tenant == tenant && a.life == Life::Superseded);
+            let found = found.ok_or_else(|| Error::not_found(format!("{id} is no earlier version")))?;
+            if make::session_by_id(c, found.session)?.is_some_and(|s| s.sealed.is_some()) {
+                return Err(tree::sealed(c, found.session)?);
+            }
+            artifacts::set_life(c, id, codec::TRASHED, Some(now))
+        })
+        .await
     }
 
     async fn active_links(&self, tenant: TenantId, now: Timestamp) -> Result<u64> {
