@@ -50,7 +50,8 @@ fn local_root(url: &str, default: &Path) -> Result<PathBuf> {
         return Ok(default.to_path_buf());
     }
     match url.split_once("://") {
-        None => Ok(PathBuf::from(url)),
+        // `s3:` and the like: a URL cut short, not the name of a directory.
+        None if !url.split('/').next().unwrap_or_default().ends_with(':') => Ok(PathBuf::from(url)),
         Some(("file", path)) if path.starts_with('/') => Ok(PathBuf::from(path)),
         _ => Err(Error::invalid(format!(
             "'{url}' is not a store: write s3://bucket/prefix, file:///directory or a directory's path"
@@ -68,7 +69,7 @@ mod tests {
         assert_eq!(local_root("", default).unwrap(), default);
         assert_eq!(local_root("file:///srv/blobs", default).unwrap(), Path::new("/srv/blobs"));
         assert_eq!(local_root("./blobs", default).unwrap(), Path::new("./blobs"));
-        for bad in ["gs://bucket", "http://host/bucket", "file://relative"] {
+        for bad in ["s3:", "s3:/bucket", "gs://bucket", "http://host/bucket", "file://relative"] {
             assert!(local_root(bad, default).is_err(), "{bad}");
         }
     }

@@ -59,11 +59,6 @@ impl Output {
         if self.asked_json { stdout(&format!("{}\n", json())) } else { stdout(&format!("{text}\n")) }
     }
 
-    /// A sentence for people that `-q` does not silence: what they cannot learn elsewhere.
-    pub fn say(&self, text: &str) {
-        stderr(&format!("outputfs: {text}\n"));
-    }
-
     /// A remark on standard error, unless `--quiet`.
     pub fn note(&self, text: &str) {
         if !self.quiet {

@@ -26,7 +26,7 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
     let mut context = Context::new(settings);
     let (session, fresh) = session_or_fresh(args.session.session.clone())?;
     if fresh {
-        context.output.say(&format!("session {session}"));
+        context.output.note(&format!("session {session}"));
     }
     let place = Mountpoint::prepare(&args.mount, true)?;
     let env = environment(&context.settings, &session, place.path());

@@ -32,7 +32,7 @@ pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
     let (tell, mut state) = watch::channel(Listening::Starting);
     let _sweeper = AbortOnDrop(store.spawn_sweeper());
     let mut serving = tokio::spawn(http::serve_or_wait(store.clone(), config, stop.clone(), tell));
-    let mut open = true;
+    let (mut open, mut said) = (true, None);
     loop {
         tokio::select! {
             ended = &mut serving => {
@@ -44,6 +44,9 @@ pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
             changed = state.changed(), if open => {
                 open = changed.is_ok();
                 let now = *state.borrow_and_update();
+                if said.replace(now) == Some(now) {
+                    continue;
+                }
                 match now {
                     Listening::Here(addr) => context.output.note(&format!("links are served at {}", url_of(addr))),
                     Listening::Elsewhere => context.output.note(&format!(

@@ -290,7 +290,7 @@ impl Store {
         };
         let allowed = self.options.upload_timeout + GRACE + Duration::from_secs(digest.size / SLOWEST);
         let result = match tokio::time::timeout(allowed, work).await {
-            Ok(result) => result,
+            Ok(result) => result.map_err(|e| self.of_the_store(e)),
             Err(_) => Err(self.out_of_time(allowed)),
         };
         self.note_store(&result);
@@ -308,6 +308,15 @@ impl Store {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whatever a remote store answers, the bytes are kept and sent again: a bucket that is missing or closed to us today is the
+    /// operator's to mend, not a reason to tell a program that its file cannot exist.
+    fn of_the_store(&self, e: Error) -> Error {
+        // `Unsupported` chooses another way to send; a changed source is read again; a full local disk is said as such.
+        let ours =
+            matches!(e.kind, Kind::Corrupt | Kind::Unsupported | Kind::StoreUnavailable) || self.blobs.is_local();
+        if ours { e } else { Error::new(Kind::StoreUnavailable, e.message) }
     }
 
     fn out_of_time(&self, allowed: Duration) -> Error {

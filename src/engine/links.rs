@@ -61,7 +61,11 @@ impl Store {
             revoked: None,
         };
         self.catalog.add_link(link.clone()).await?;
-        tracing::info!(link = link.id, target = ?link.target, "link issued");
+        let target = match link.target {
+            LinkTarget::Artifact(id) => id.to_string(),
+            LinkTarget::Session(id) => format!("session {}", id.0),
+        };
+        tracing::info!(link = link.id, target, "link issued");
         Ok(NewLink { link, url: token.url(&self.options.public_url) })
     }
 

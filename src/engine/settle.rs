@@ -30,6 +30,8 @@ pub(crate) const BATCH: u32 = 1024;
 /// Blobs moved at one time.
 const WIDTH: usize = 8;
 
+/// How long the bytes of a blob must have been wrong before they are given up.
+const LOST_AFTER: Duration = Duration::from_secs(20);
 /// Pauses of the background task: the first after a failure, the longest, and how long it sleeps when nothing calls it.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
@@ -204,8 +206,8 @@ impl Store {
                     progress.tell(&step);
                 }
                 Ok(Fate::Waits) => {}
-                Err(e) if e.kind == Kind::Corrupt && !owner.foreign => {
-                    // No later round can find them: waiting for it would keep every drain from its end. Reading says EIO and
+                Err(e) if e.kind == Kind::Corrupt && !owner.foreign && self.doubted_for_long(unsettled.hash) => {
+                    // No later round will find them: waiting for it would keep every drain from its end. Reading says EIO and
                     // `check` names it.
                     tracing::error!(blob = %unsettled.hash, error = %e, "the bytes of a blob are lost");
                     self.catalog.settled(unsettled.tenant, unsettled.hash).await?;
@@ -221,6 +223,17 @@ impl Store {
             self.drop_copy(&unsettled, owner).await?;
         }
         failed.map_or(Ok(moved), Err)
+    }
+
+    /// A staging file may be short of its bytes for a moment, while it is being filled or handed over. Not for this long.
+    fn doubted_for_long(&self, hash: BlobHash) -> bool {
+        let mut doubted = self.inner.doubted.lock();
+        let since = doubted.entry(hash).or_insert_with(Instant::now);
+        let long = since.elapsed() >= LOST_AFTER;
+        if long {
+            doubted.remove(&hash);
+        }
+        long
     }
 
     async fn settle_one(&self, unsettled: &Unsettled, owner: &Owner<'_>) -> Result<Fate> {

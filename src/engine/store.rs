@@ -95,6 +95,8 @@ pub(crate) struct Inner {
     /// Small blobs that ride in the catalog while they travel to the store; `true`: they have arrived, and the settler
     /// need only say so.
     pub beside: Mutex<std::collections::HashMap<BlobHash, bool>>,
+    /// Blobs whose bytes the settler found wrong, and since when.
+    pub doubted: Mutex<std::collections::HashMap<BlobHash, tokio::time::Instant>>,
     pub in_use: OnceLock<Arc<dyn StagingInUse>>,
     pub wake: Notify,
     /// Requests with keys that are not written down yet.
@@ -118,6 +120,7 @@ impl Default for Inner {
             uploads: Semaphore::new(UPLOADS_IN_FLIGHT),
             settling: tokio::sync::Mutex::default(),
             beside: Mutex::default(),
+            doubted: Mutex::default(),
             in_use: OnceLock::new(),
             wake: Notify::new(),
             meter: Meter::default(),

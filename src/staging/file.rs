@@ -251,6 +251,17 @@ pub enum Freeze {
     InUse(StagingFile),
 }
 
+/// False where pages are never written back (tmpfs, ramfs): there a store through a mapping need not move the times.
+///
+/// # Errors
+/// I/O errors with `dir`.
+pub fn notes_stores(dir: &Path) -> Result<bool> {
+    /// `TMPFS_MAGIC` and `RAMFS_MAGIC` of statfs(2).
+    const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+    let disk = rustix::fs::statfs(dir).map_err(|e| Error::io(dir, &e.into()))?;
+    Ok(!IN_MEMORY.contains(&u64::try_from(disk.f_type).unwrap_or(0)))
+}
+
 /// Does this file system tell two writes apart that follow one another at once (multigrain timestamps, Linux 6.13)?
 /// If not, a stamp younger than 10 ms proves nothing and the caller hashes again. Probed in `dir`; ask once.
 ///

@@ -13,6 +13,7 @@ on_every_mount!(
     other_bytes_new_version,
     empty_files,
     mapped_after_close,
+    mapped_and_synced,
     large_files,
     two_writers_at_once,
     unlinked_while_open,
@@ -29,6 +30,35 @@ fn redirections(m: &TestMount) {
            { echo 1; /bin/echo 2; echo 3; } > c; [ "$(cat c)" = "$(printf '1\n2\n3')" ]
            echo t | tee d e > f; cmp d e; cmp e f
            exec 5<> g; echo rw >&5; exec 5>&-; [ "$(cat g)" = rw ]"#,
+        m.path(),
+    );
+}
+
+/// Stores to a page that is dirty already move no time stamp: each fsync and close commits them all the same.
+fn mapped_and_synced(m: &TestMount) {
+    sh(
+        r#"python3 - <<'E'
+import hashlib, mmap, os
+fd = os.open("mapped", os.O_RDWR | os.O_CREAT, 0o644)
+os.ftruncate(fd, 300_000)
+m = mmap.mmap(fd, 300_000)
+
+def committed(how):
+    got = os.getxattr("mapped", "user.artifact.sha256").decode()
+    assert got == hashlib.sha256(m[:]).hexdigest(), how
+
+for i in range(12):
+    m[i * 20_000] = m[1] = i + 1
+    os.fsync(fd)
+    committed(f"fsync {i}")
+    m[i * 20_000] = m[2] = i + 100
+    if i % 2:
+        os.close(os.dup(fd))
+        committed(f"close of a duplicate {i}")
+m[5] = 77
+os.close(fd)
+committed("close")
+E"#,
         m.path(),
     );
 }

@@ -132,6 +132,18 @@ fn a_close_ends_after_the_upload_timeout_and_the_bytes_are_kept() {
     stuck.heals();
 }
 
+#[test]
+fn a_bucket_that_is_gone_costs_no_byte() {
+    let stuck = Stuck::new(MountOptions::new().args(&["--upload-timeout", "3s"]));
+    stuck.proxy.always(Fault::NoBucket);
+    let out =
+        stuck.python(&format!("{WRITES}\ntry:\n f.close()\nexcept OSError as e: print(e.errno)")).wait_with_output();
+    assert_eq!(String::from_utf8_lossy(&out.unwrap().stdout).trim(), libc::EIO.to_string());
+    assert_eq!(std::fs::read(stuck.m.join("f.bin")).unwrap(), vec![b'x'; SIZE]);
+    // Mended by the operator: the upload goes on by itself.
+    stuck.heals();
+}
+
 /// `munmap` of dirty pages waits for the mount while it holds the process's memory map; its siblings make files meanwhile.
 const UNMAPS_AND_OPENS: &str = r#"
 import mmap, os, sys, threading

@@ -22,6 +22,8 @@ pub enum Fault {
     Reset,
     /// 503, and the server never hears of it.
     Refuse,
+    /// 404 `NoSuchBucket`, and the server never hears of it.
+    NoBucket,
     /// The server does the work, the client hears 503.
     FailAfter,
     /// The server does the work, the client hears nothing: the connection is cut.
@@ -167,6 +169,10 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 unavailable(&mut client).await?;
                 continue;
             }
+            Fault::NoBucket => {
+                no_bucket(&mut client).await?;
+                continue;
+            }
             Fault::Hold => shared.released.acquire().await.expect("never closed").forget(),
             _ => {}
         }
@@ -195,6 +201,10 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
         client.write_all(&answer.body).await?;
     }
     Ok(())
+}
+
+async fn no_bucket(client: &mut TcpStream) -> std::io::Result<()> {
+    answer(client, "404 Not Found", "NoSuchBucket").await
 }
 
 async fn unavailable(client: &mut TcpStream) -> std::io::Result<()> {

@@ -1,1 +1,2 @@
--- Version 4: steps, idempotency windows, audit log, quotas, queries.
+-- Version 4: sparse files keep their true st_blocks (NULL: every block of the size).
+ALTER TABLE inodes ADD COLUMN blocks INTEGER;

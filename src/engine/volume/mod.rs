@@ -64,7 +64,7 @@ use crate::artifact::record::Session;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
 use crate::engine::store::Store;
-use crate::staging::file::has_fine_ctime;
+use crate::staging::file::{has_fine_ctime, notes_stores};
 use crate::staging::journal::Journal;
 
 use control::Answers;
@@ -95,6 +95,8 @@ pub struct Volume {
     /// The kernel and our privileges allow passthrough (set at INIT).
     pub passthrough: std::sync::atomic::AtomicBool,
     fine_ctime: bool,
+    /// The staging file system notes stores through a mapping after each write-back.
+    notes_stores: bool,
     /// Where staging files are made.
     staging: std::path::PathBuf,
     overlay: Mutex<Overlay>,
@@ -137,6 +139,7 @@ impl Volume {
         let mount_dir = mount_dir.ok_or_else(|| Error::internal("a mount needs a staging directory"))?;
         let staging = mount_dir.staging();
         let fine_ctime = has_fine_ctime(&staging)?;
+        let notes_stores = notes_stores(&staging)?;
         let (journal, _) = Journal::open(&mount_dir.journal_path())?;
         store.discard_scratch().await;
         let first = store.catalog.reserve(RESERVE).await?;
@@ -148,6 +151,7 @@ impl Volume {
             session,
             passthrough: std::sync::atomic::AtomicBool::new(false),
             fine_ctime,
+            notes_stores,
             staging,
             overlay: Mutex::default(),
             live: Mutex::default(),

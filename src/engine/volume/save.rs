@@ -17,7 +17,7 @@ use crate::staging::journal::Record;
 use super::Volume;
 use super::attr::sparse;
 use super::grow::Growth;
-use super::live::{Live, Maker, Saved};
+use super::live::{Io, Live, Maker, Saved};
 
 /// Who asks for the save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,7 @@ impl Volume {
     ) -> Result<()> {
         for attempt in 1.. {
             let Some((file, stamp)) = self.unsaved(live, why)? else { break };
+            let stamp = self.fence(live, &file, stamp).await?;
             let snapshot = match self.grown_snapshot(live, &file).await? {
                 Some(snapshot) => snapshot,
                 None => self.snapshot(live, file, stamp).await?,
@@ -112,7 +113,9 @@ impl Volume {
                         // The bytes are safe, and close() speaks of them alone.
                         tracing::warn!(ino = %live.ino, error = %e, "attributes set during a save are lost");
                     }
-                    if !why.goes_on() && !again {
+                    // What only grows is guarded at each write.
+                    let guarded = live.state.lock().staged.as_ref().is_some_and(|s| s.grown.is_some());
+                    if guarded || (!why.goes_on() && !again) {
                         return Ok(());
                     }
                     match self.preserve(live).await {
@@ -156,7 +159,9 @@ impl Volume {
         let Some(staged) = &st.staged else { return Ok(None) };
         let stamp = staged.file.stamp()?;
         if let Some(saved) = &staged.saved {
-            let unchanged = saved.stamp == stamp && saved.writes == live.writes() && !saved.doubtful;
+            // A store to a page that is dirty already leaves no trace, unless the page was written back in between.
+            let unseen = staged.mappable && !self.notes_stores && matches!(st.io, Io::Passthrough(_));
+            let unchanged = saved.stamp == stamp && saved.writes == live.writes() && !saved.doubtful && !unseen;
             if unchanged && why != Why::Linger {
                 return Ok(None);
             }
@@ -171,6 +176,24 @@ impl Volume {
             return Ok(None);
         }
         Ok(Some((staged.file.clone(), stamp)))
+    }
+
+    /// Writes back what a mapping may have changed, before it is hashed: that protects the pages again, so that every later store
+    /// moves the stamp. (The kernel notes the first store to a clean page alone: `file_update_time` in `page_mkwrite`.)
+    async fn fence(&self, live: &Live, file: &StagingFile, stamp: Stamp) -> Result<Stamp> {
+        let mapped = {
+            let st = live.state.lock();
+            !matches!(st.io, Io::Cached) && st.staged.as_ref().is_some_and(|s| s.mappable)
+        };
+        if !mapped {
+            return Ok(stamp);
+        }
+        let file = file.clone();
+        blocking(move || {
+            file.sync()?;
+            file.stamp()
+        })
+        .await
     }
 
     /// Reads or hashes the bytes so that what is committed is one consistent state of the file.

@@ -145,7 +145,9 @@ impl Volume {
             let at_rest = {
                 let st = live.state.lock();
                 let saved = st.staged.as_ref().and_then(|s| s.saved.as_ref().map(|saved| (saved, s.file.stamp())));
+                // What only grows is guarded at each write instead.
                 st.writers > 0
+                    && st.staged.as_ref().is_some_and(|s| s.grown.is_none())
                     && saved.is_some_and(|(saved, stamp)| {
                         saved.provisional
                             && stamp.is_ok_and(|stamp| stamp == saved.stamp)

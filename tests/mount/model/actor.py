@@ -75,6 +75,12 @@ def append(slot, on):
     fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_APPEND if on else flags & ~os.O_APPEND)
 
 
+def setxattr(path, key, value):
+    # On a directory they are defaults for what is made below it, which no disk knows.
+    if not stat.S_ISDIR(os.stat(path).st_mode):
+        os.setxattr(path, key, value.encode())
+
+
 OPS = {
     "open": open_,
     "close": close,
@@ -101,7 +107,7 @@ OPS = {
     "chmod": lambda p, mode: os.chmod(p, mode),
     "truncate": os.truncate,
     "times": times,
-    "setxattr": lambda p, k, v: os.setxattr(p, k, v.encode()),
+    "setxattr": setxattr,
     "removexattr": os.removexattr,
     "xattrs": xattrs,
     "shape": shape,
