@@ -17,6 +17,11 @@ const ALL: usize = 28;
 /// The largest multiple of 62 that a byte can be below: bytes from here on would favour the first letters.
 const FAIR: u8 = 248;
 
+/// Letters and digits, each as likely as any other if the bytes are random; some bytes give none.
+pub(super) fn letters(random: &[u8]) -> impl Iterator<Item = char> {
+    random.iter().filter(|&&b| b < FAIR).map(|&b| char::from(ALPHABET[usize::from(b) % 62]))
+}
+
 /// The secret of a link: `lnk_` + 8 public + 20 secret characters. Shown once, to whoever made it; never stored,
 /// and neither logged nor printed by `{:?}`.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,8 +38,7 @@ impl LinkToken {
     pub fn from_random(random: &[u8]) -> Result<Self> {
         let mut text = String::with_capacity(PREFIX.len() + ALL);
         text.push_str(PREFIX);
-        let letters = random.iter().filter(|&&b| b < FAIR).map(|&b| char::from(ALPHABET[usize::from(b) % 62]));
-        text.extend(letters.take(ALL));
+        text.extend(letters(random).take(ALL));
         if text.len() == PREFIX.len() + ALL {
             Ok(Self(text))
         } else {

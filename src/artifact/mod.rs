@@ -8,6 +8,7 @@ pub mod control;
 pub mod error;
 pub mod ids;
 pub mod ignore;
+pub mod key;
 pub mod life;
 pub mod link;
 pub mod manifest;

@@ -21,6 +21,17 @@ impl SessionName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Of the session that holds what was stored without one. Nobody can write it.
+    #[must_use]
+    pub fn loose() -> Self {
+        Self(String::new())
+    }
+
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl FromStr for SessionName {

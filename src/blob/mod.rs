@@ -49,6 +49,12 @@ impl BlobKey {
         Self(format!("{tenant}/blobs/{}/{hex}", &hex[..2]))
     }
 
+    /// Where a client puts the bytes of an announced artifact.
+    #[must_use]
+    pub fn upload(tenant: &str, id: &str) -> Self {
+        Self(format!("{tenant}/uploads/{id}"))
+    }
+
     #[must_use]
     pub fn manifest(tenant: &str, session: &str) -> Self {
         Self(format!("{tenant}/manifests/{session}.json"))
@@ -141,6 +147,11 @@ pub trait BlobStore: Send + Sync + 'static {
     }
     /// A URL that answers GET for `ttl` without credentials; `None` where the store has none.
     async fn presign_get(&self, key: &BlobKey, ttl: Duration, headers: PresignHeaders) -> Result<Option<String>>;
+    /// A URL that takes a PUT of exactly `size` bytes for `ttl` without credentials; `None` where the store has none.
+    async fn presign_put(&self, key: &BlobKey, ttl: Duration, size: u64) -> Result<Option<String>> {
+        let _none = (key, ttl, size);
+        Ok(None)
+    }
     /// Path of the blob's file in a local store, whether or not it exists.
     fn local_path(&self, key: &BlobKey) -> Option<PathBuf>;
 }

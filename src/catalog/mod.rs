@@ -18,6 +18,7 @@
 //!
 //! [`Kind::Sealed`]: crate::artifact::Kind::Sealed
 
+pub mod doors;
 pub mod sqlite;
 pub mod upkeep;
 
@@ -261,7 +262,7 @@ pub struct RecordCheck {
 }
 
 #[async_trait]
-pub trait Catalog: upkeep::Upkeep + Send + Sync + 'static {
+pub trait Catalog: upkeep::Upkeep + doors::Doors + Send + Sync + 'static {
     // ---- reading: one row ----------------------------------------------------------------------------
     /// The tenant of that name, created at the first asking.
     async fn tenant(&self, name: &TenantName, now: Timestamp) -> Result<Tenant>;

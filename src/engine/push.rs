@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use ulid::Ulid;
 
-use crate::artifact::ids::Ino;
+use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::{Name, SessionName, display_bytes, split_path};
 use crate::artifact::record::{Labels, Node, NodeKind, Session};
 use crate::artifact::time::Timestamp;
@@ -61,11 +61,11 @@ pub struct PushRequest {
 }
 
 /// A private copy of a source.
-struct Staged {
-    source: Source,
-    mode: Option<u32>,
-    mtime: Option<Timestamp>,
-    took: Duration,
+pub(crate) struct Staged {
+    pub source: Source,
+    pub mode: Option<u32>,
+    pub mtime: Option<Timestamp>,
+    pub took: Duration,
 }
 
 impl Store {
@@ -95,13 +95,11 @@ impl Store {
         };
         let now = self.clock.now();
         let attributes = (mode.or(staged.mode).unwrap_or(0o644), mtime.or(staged.mtime).unwrap_or(now));
-        let result = self.commit_at(&session, &names, &name, &labels, attributes, &staged).await;
+        let id = self.new_artifact_id();
+        let result = self.commit_at(&session, &names, &name, &labels, attributes, &staged, id).await;
         let needed = result.as_ref().is_ok_and(|i| i.holds_staging);
         if let Some(file) = file.filter(|_| !needed) {
-            // Failing that, it stays until this process's directory is removed: garbage, not loss.
-            if let Err(e) = std::fs::remove_file(&file) {
-                tracing::warn!(file = %file.display(), error = %e, "a staging file could not be removed");
-            }
+            remove_unneeded(&file);
         }
         result
     }
@@ -118,7 +116,7 @@ impl Store {
         self.catalog.ensure_session(self.origin, self.tenant.id, name, uid, gid, self.clock.now()).await
     }
 
-    async fn commit_at(
+    pub(crate) async fn commit_at(
         &self,
         session: &Session,
         dirs: &[Name],
@@ -126,8 +124,8 @@ impl Store {
         labels: &Labels,
         (mode, mtime): (u32, Timestamp),
         staged: &Staged,
+        id: ArtifactId,
     ) -> Result<Ingested> {
-        let id = self.new_artifact_id();
         let mut last = None;
         for _ in 0..ROUNDS {
             let parent = self.make_dirs(session, dirs).await?;
@@ -255,7 +253,7 @@ impl Store {
         }
     }
 
-    async fn stage_stream(
+    pub(crate) async fn stage_stream(
         &self,
         reader: &mut (dyn AsyncRead + Send + Unpin),
         total: Option<u64>,
@@ -272,7 +270,7 @@ impl Store {
                 .take(PIECE as u64)
                 .read_to_end(&mut piece)
                 .await
-                .map_err(|e| Error::internal(format!("the source cannot be read: {e}")))?;
+                .map_err(|e| unreadable(&e))?;
             if got == 0 {
                 break;
             }
@@ -315,6 +313,24 @@ async fn spill(
         Ok((hasher, Some(file)))
     })
     .await
+}
+
+/// Failing that, it stays until this process's directory is removed: garbage, not loss.
+pub(crate) fn remove_unneeded(file: &std::path::Path) {
+    if let Err(e) = std::fs::remove_file(file) {
+        tracing::warn!(file = %file.display(), error = %e, "a staging file could not be removed");
+    }
+}
+
+/// Of a stream that has no path.
+fn unreadable(e: &std::io::Error) -> Error {
+    use std::io::ErrorKind as K;
+    match e.kind() {
+        K::FileTooLarge => Error::new(Kind::FileTooLarge, e.to_string()),
+        K::TimedOut => Error::new(Kind::TimedOut, e.to_string()),
+        K::InvalidData | K::UnexpectedEof | K::ConnectionReset | K::BrokenPipe => Error::invalid(e.to_string()),
+        _ => Error::internal(format!("the source cannot be read: {e}")),
+    }
 }
 
 fn owner() -> (u32, u32) {

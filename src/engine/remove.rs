@@ -48,6 +48,14 @@ impl Store {
         Ok(artifact)
     }
 
+    /// Soft-deletes an earlier version alone.
+    ///
+    /// # Errors
+    /// `NotFound` when it is none, `Sealed`.
+    pub async fn rm_version(&self, id: ArtifactId) -> Result<()> {
+        self.catalog.trash_version(self.tenant.id, id, self.clock.now()).await
+    }
+
     /// Brings back a deleted file or an earlier version of it, as a new version.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{Catalog, Origin};
 use crate::engine::clock::Clock;
 use crate::engine::gc::Keeping;
+use crate::engine::keys::Meter;
 use crate::engine::recover::Recovery;
 use crate::engine::settle::StagingInUse;
 use crate::engine::status::StoreFailure;
@@ -98,6 +99,8 @@ pub(crate) struct Inner {
     pub doubted: Mutex<std::collections::HashMap<BlobHash, tokio::time::Instant>>,
     pub in_use: OnceLock<Arc<dyn StagingInUse>>,
     pub wake: Notify,
+    /// Requests with keys that are not written down yet.
+    pub meter: Meter,
     pub failure: Mutex<Option<StoreFailure>>,
     /// What recovery did and left when this store was opened.
     pub recovery: Mutex<Option<Recovery>>,
@@ -120,6 +123,7 @@ impl Default for Inner {
             doubted: Mutex::default(),
             in_use: OnceLock::new(),
             wake: Notify::new(),
+            meter: Meter::default(),
             failure: Mutex::default(),
             recovery: Mutex::default(),
         }

@@ -20,11 +20,13 @@ pub struct Problem {
     pub message: String,
     /// Headers that belong to the answer: `Content-Range` of a 416.
     pub headers: Vec<(header::HeaderName, String)>,
+    /// Seconds until the same request may succeed.
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), headers: Vec::new() }
+        Self { status, code, message: message.into(), headers: Vec::new(), retry_after: None }
     }
 
     #[must_use]
@@ -38,7 +40,16 @@ impl Problem {
     }
 
     pub fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address answers only GET and HEAD.")
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not answer that method.")
+    }
+
+    /// Too many requests; come again after so many seconds.
+    pub fn rate_limited(seconds: u64) -> Self {
+        let message = format!("Too many requests with this key. Try again in {seconds} s.");
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message)
+            .with(header::RETRY_AFTER, &seconds.to_string());
+        problem.retry_after = Some(seconds);
+        problem
     }
 }
 
@@ -93,7 +104,10 @@ fn code(kind: Kind) -> &'static str {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({"error": {"code": self.code, "message": self.message, "status": self.status.as_u16()}});
+        let mut body = json!({"error": {"code": self.code, "message": self.message, "status": self.status.as_u16()}});
+        if let Some(seconds) = self.retry_after {
+            body["error"]["retry_after_seconds"] = json!(seconds);
+        }
         let mut response = (self.status, axum::Json(body)).into_response();
         for (name, value) in &self.headers {
             if let Ok(value) = HeaderValue::from_str(value) {

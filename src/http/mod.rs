@@ -4,6 +4,8 @@
 //! `/lnk_…`, [`content`] an artifact's bytes with all that RFC 9110 knows of them, [`pages`] the HTML, [`errors`] what
 //! went wrong. Tokens are secrets: no path and no address of a request is ever logged, only the link's ID.
 
+pub mod api;
+pub mod auth;
 pub mod body;
 pub mod conditional;
 pub mod content;
@@ -15,6 +17,7 @@ pub mod media;
 pub mod pages;
 pub mod range;
 pub mod server;
+pub mod signed;
 pub mod takeover;
 pub mod zip;
 
@@ -24,13 +27,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 
+use crate::artifact::key::Rate;
 use crate::engine::store::Store;
+use crate::http::api::Api;
 pub use errors::Problem;
 pub use server::{Bound, serve};
 pub use takeover::{Listening, serve_or_wait};
@@ -80,6 +85,14 @@ pub struct HttpConfig {
     /// `--link-mode`.
     pub link_mode: LinkMode,
     pub limits: Limits,
+    /// Of keys without a rate of their own.
+    pub rate: Rate,
+    /// The longest life that may be asked for over the API; none: any.
+    pub max_ttl: Option<Duration>,
+    /// `X-Forwarded-*` are the word of a proxy before us.
+    pub trust_proxy: bool,
+    /// Origins of pages that may call the API from browsers; `*`: any.
+    pub cors: Vec<String>,
     /// Addresses of other doors (`/mcp`), which decide themselves who may enter.
     pub doors: Router,
 }
@@ -91,6 +104,10 @@ impl Default for HttpConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7780)),
             link_mode: LinkMode::default(),
             limits: Limits::default(),
+            rate: Rate { sustained: 100, burst: 200 },
+            max_ttl: None,
+            trust_proxy: false,
+            cors: Vec::new(),
             doors: Router::new(),
         }
     }
@@ -103,16 +120,45 @@ pub struct App {
     pub link_mode: LinkMode,
     /// See [`Limits::answer`].
     pub answer: Duration,
+    pub api: Arc<Api>,
+}
+
+impl App {
+    /// Base of our addresses as this client reaches us.
+    pub fn base(&self, headers: &HeaderMap) -> String {
+        let said = |name: &str| {
+            let value = headers.get(name).and_then(|v| v.to_str().ok())?.split(',').next()?.trim();
+            let fine = |b: u8| b.is_ascii_alphanumeric() || b".:-[]".contains(&b);
+            (self.api.trust_proxy && !value.is_empty() && value.bytes().all(fine)).then(|| value.to_owned())
+        };
+        match said("x-forwarded-host") {
+            Some(host) => {
+                let scheme = said("x-forwarded-proto").filter(|s| s == "http").unwrap_or_else(|| String::from("https"));
+                format!("{scheme}://{host}")
+            }
+            None => self.store.options.public_url.clone(),
+        }
+    }
+
+    /// `url`, one of ours, as this client reaches us.
+    pub fn told(&self, headers: &HeaderMap, url: &str) -> String {
+        match url.strip_prefix(&self.store.options.public_url) {
+            Some(rest) => format!("{}{rest}", self.base(headers)),
+            None => url.to_owned(),
+        }
+    }
 }
 
 /// All addresses.
 pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
-    let app = App { store, link_mode: config.link_mode, answer: config.limits.answer };
+    let api = Arc::new(Api::new(config.rate, config.max_ttl, config.trust_proxy));
+    let app = App { store, link_mode: config.link_mode, answer: config.limits.answer, api };
     Router::new()
         .route("/health", get(health))
         .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
         .merge(links::routes())
+        .merge(api::routes(&app))
         .merge(config.doors.clone().with_state(()))
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
@@ -128,6 +174,9 @@ async fn health() -> Response {
 
 /// An answer that does not begin in time is a 503.
 async fn deadline(State(app): State<App>, request: Request, next: Next) -> Response {
+    if api::is_slow(request.method(), request.uri().path()) {
+        return next.run(request).await;
+    }
     match tokio::time::timeout(app.answer, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

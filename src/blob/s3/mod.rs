@@ -250,6 +250,24 @@ impl BlobStore for S3Store {
         unfinished::abort(self, upload).await
     }
 
+    async fn presign_put(&self, key: &BlobKey, ttl: Duration, size: u64) -> Result<Option<String>> {
+        let what = format!("signing a URL for '{}'", key.0);
+        let expires = PresigningConfig::expires_in(ttl.clamp(Duration::from_secs(1), MAX_PRESIGNED))
+            .map_err(|e| Error::internal(format!("{what}: {e}")))?;
+        let length = i64::try_from(size).unwrap_or(i64::MAX);
+        let signed = self
+            .call(&what, 0, || {
+                self.client
+                    .put_object()
+                    .bucket(&*self.bucket)
+                    .key(self.object(key))
+                    .content_length(length)
+                    .presigned(expires.clone())
+            })
+            .await?;
+        Ok(Some(signed.uri().to_owned()))
+    }
+
     async fn presign_get(&self, key: &BlobKey, ttl: Duration, headers: PresignHeaders) -> Result<Option<String>> {
         let what = format!("signing a URL for '{}'", key.0);
         let expires = PresigningConfig::expires_in(ttl.clamp(Duration::from_secs(1), MAX_PRESIGNED))

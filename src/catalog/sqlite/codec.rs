@@ -91,7 +91,10 @@ pub fn name(row: &Row<'_>, i: usize) -> rusqlite::Result<Name> {
 }
 
 pub fn session_name(row: &Row<'_>, i: usize) -> rusqlite::Result<SessionName> {
-    row.get_ref(i)?.as_str()?.parse().map_err(|e: Error| bad(i, e))
+    match row.get_ref(i)?.as_str()? {
+        "" => Ok(SessionName::loose()),
+        name => name.parse().map_err(|e: Error| bad(i, e)),
+    }
 }
 
 /// A JSON column.
@@ -213,7 +216,7 @@ pub fn artifact(row: &Row<'_>) -> rusqlite::Result<ArtifactRow> {
         id: artifact_id(row, 0)?,
         tenant: TenantId(row.get(1)?),
         session: SessionId(row.get(2)?),
-        session_name: Some(session_name(row, 3)?),
+        session_name: Some(session_name(row, 3)?).filter(|n| !n.is_loose()),
         ino: ino(row, 4)?,
         filename: row.get(6)?,
         version: uint(row, 7)?,

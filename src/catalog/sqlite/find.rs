@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 use super::codec::{self, ARTIFACT, LIVE, NODE, NODE_JOIN, SESSION, id_bytes, int};
 use super::paths::{self, Paths};
 use crate::artifact::ids::{Ino, TenantId};
-use crate::artifact::name::split_path;
+use crate::artifact::name::{SessionName, split_path};
 use crate::artifact::query::{Page, Query, Usage};
 use crate::artifact::record::{DirEntry, SessionSummary};
 use crate::artifact::time::Timestamp;
@@ -101,6 +101,7 @@ fn filename(c: &Connection, q: &Query, path: &[u8], w: &mut Clause) -> Result<bo
     let roots = stmt
         .query_map(params![q.tenant.0, q.session.map(|s| s.0)], |r| codec::ino(r, 0))?
         .collect::<rusqlite::Result<Vec<_>>>()?;
+    let roots = beside_loose(c, q.tenant, roots)?;
     let dirs: Vec<i64> = paths::dirs_named(c, roots, above)?.into_iter().map(|i| int(i.0)).collect();
     if dirs.is_empty() {
         return Ok(false);
@@ -111,6 +112,19 @@ fn filename(c: &Connection, q: &Query, path: &[u8], w: &mut Clause) -> Result<bo
         [last.as_bytes().to_vec().into(), codec::to_json(&dirs)?.into()],
     );
     Ok(true)
+}
+
+/// Of the loose session, the directories that keep its artifacts apart stand for its root.
+fn beside_loose(c: &Connection, tenant: TenantId, mut roots: Vec<Ino>) -> Result<Vec<Ino>> {
+    let Some(loose) = super::make::session(c, tenant, &SessionName::loose())? else { return Ok(roots) };
+    if let Some(at) = roots.iter().position(|r| *r == loose.root) {
+        roots.swap_remove(at);
+        let mut stmt = c.prepare_cached("SELECT ino FROM dentries WHERE parent = ?")?;
+        for ino in stmt.query_map([int(loose.root.0)], |r| codec::ino(r, 0))? {
+            roots.push(ino?);
+        }
+    }
+    Ok(roots)
 }
 
 fn page(c: &Connection, q: &Query, from: &str, mut w: Clause) -> Result<Page> {
@@ -130,7 +144,7 @@ pub fn sessions(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Vec<
     let sql = format!(
         "SELECT {SESSION}, count(a.id), coalesce(sum(a.size), 0), min(a.created), max(a.created) FROM sessions s \
          LEFT JOIN artifacts a ON a.session = s.id AND a.life = {LIVE} AND (a.expires IS NULL OR a.expires > ?2) \
-         WHERE s.tenant = ?1 GROUP BY s.id ORDER BY s.created, s.id"
+         WHERE s.tenant = ?1 AND s.name <> '' GROUP BY s.id ORDER BY s.created, s.id"
     );
     let mut stmt = c.prepare_cached(&sql)?;
     let rows = stmt.query_map(params![tenant.0, now.0], |r| {
@@ -154,7 +168,7 @@ pub fn usage(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Usage> 
     let one = |sql: &str| -> Result<u64> { Ok(c.prepare_cached(sql)?.query_row([tenant.0], |r| codec::uint(r, 0))?) };
     let (artifacts, logical_bytes) = living(c, tenant, now)?;
     Ok(Usage {
-        sessions: one("SELECT count(*) FROM sessions WHERE tenant = ?")?,
+        sessions: one("SELECT count(*) FROM sessions WHERE tenant = ? AND name <> ''")?,
         artifacts,
         logical_bytes,
         stored_bytes: one("SELECT coalesce(sum(size), 0) FROM blobs WHERE tenant = ?")?,

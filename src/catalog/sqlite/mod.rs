@@ -16,6 +16,7 @@ mod check;
 mod codec;
 mod collect;
 mod commit;
+mod doors;
 mod find;
 mod labels;
 mod links;
@@ -31,6 +32,7 @@ mod seal;
 mod sweep;
 mod tree;
 mod upkeep;
+mod uploads;
 mod versions;
 mod writer;
 

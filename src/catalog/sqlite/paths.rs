@@ -60,6 +60,10 @@ impl Paths {
     pub fn artifact(&mut self, c: &Connection, row: ArtifactRow) -> Result<Artifact> {
         let ArtifactRow { mut artifact, parent, root } = row;
         let mut path = self.dir(c, parent, root)?;
+        if artifact.session_name.is_none() {
+            // The first name only keeps artifacts without a session apart.
+            path = path.iter().position(|&b| b == b'/').map_or_else(Vec::new, |at| path.split_off(at + 1));
+        }
         push(&mut path, &artifact.filename);
         artifact.filename = path;
         Ok(artifact)

@@ -290,7 +290,12 @@ impl Volume {
                     path.extend_from_slice(name.as_str().as_bytes());
                     path.push(b'/');
                 }
-                path.extend_from_slice(&a.filename);
+                if tenant_wide && a.session_name.is_none() {
+                    // Stored without a session: no directory shows it.
+                    path.extend_from_slice(format!(".by-id/{}", a.id).as_bytes());
+                } else {
+                    path.extend_from_slice(&a.filename);
+                }
                 let mut name = base(a);
                 if seen.get(&name).is_some_and(|n| *n > 1) {
                     name = path.iter().flat_map(|&b| if b == b'/' { b"__".to_vec() } else { vec![b] }).collect();

@@ -19,7 +19,7 @@ use crate::artifact::time::Timestamp;
 
 /// A whole page. Its policy allows its own style sheet and script, and pictures and frames of this host; nothing else runs,
 /// nothing leaves.
-fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
+pub fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {

@@ -1,0 +1,194 @@
+//! API keys: made, found, revoked, counted.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use subtle::ConstantTimeEq;
+
+use crate::artifact::key::{ApiKey, KeySecret, Rate, Scope};
+use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Result};
+use crate::catalog::doors::KeyUse;
+use crate::engine::store::Store;
+
+/// Longest name of a key, in characters.
+const NAME_MAX: usize = 128;
+
+/// A fresh key: the only time it is known.
+pub struct NewKey {
+    pub key: ApiKey,
+    pub secret: KeySecret,
+}
+
+/// Requests since they were last written down.
+#[derive(Debug, Default)]
+pub struct Meter(Mutex<HashMap<String, (u64, Timestamp)>>);
+
+impl Meter {
+    /// One request with the key `id`.
+    pub fn count(&self, id: &str, now: Timestamp) {
+        let mut uses = self.0.lock();
+        match uses.get_mut(id) {
+            Some(used) => *used = (used.0 + 1, now),
+            None => {
+                uses.insert(id.to_owned(), (1, now));
+            }
+        }
+    }
+
+    fn waiting(&self) -> u64 {
+        self.0.lock().values().map(|(n, _)| n).sum()
+    }
+
+    fn take(&self) -> Vec<KeyUse> {
+        let uses = std::mem::take(&mut *self.0.lock());
+        uses.into_iter().map(|(id, (requests, last))| KeyUse { id, requests, last }).collect()
+    }
+
+    fn put_back(&self, uses: Vec<KeyUse>) {
+        let mut all = self.0.lock();
+        for used in uses {
+            let entry = all.entry(used.id).or_insert((0, used.last));
+            *entry = (entry.0 + used.requests, entry.1.max(used.last));
+        }
+    }
+}
+
+impl Store {
+    /// Makes a key of this tenant.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that is too long, no scope or an impossible rate.
+    pub async fn create_key(&self, name: &str, scopes: Vec<Scope>, rate: Option<Rate>) -> Result<NewKey> {
+        if name.chars().count() > NAME_MAX {
+            return Err(Error::invalid(format!("a key's name has at most {NAME_MAX} characters")));
+        }
+        if scopes.is_empty() {
+            return Err(Error::invalid("a key without a scope opens nothing: give read, write or admin"));
+        }
+        if rate.is_some_and(|r| r.sustained == 0 || r.burst == 0) {
+            return Err(Error::invalid("a rate of 0 requests lets nobody in: revoke the key instead"));
+        }
+        let secret = KeySecret::from_random(&rand::random::<[u8; KeySecret::RANDOM_BYTES]>())?;
+        let mut scopes = scopes;
+        scopes.sort_unstable();
+        scopes.dedup();
+        let key = ApiKey {
+            id: secret.id(),
+            tenant: self.tenant.id,
+            name: name.to_owned(),
+            hash: secret.hash(),
+            last4: secret.last4().to_owned(),
+            scopes,
+            rate,
+            created: self.clock.now(),
+            revoked: None,
+            last_used: None,
+        };
+        self.catalog.add_key(key.clone()).await?;
+        tracing::info!(key = key.id, name = key.name, "key made");
+        Ok(NewKey { key, secret })
+    }
+
+    /// Newest first, revoked ones too.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn keys(&self) -> Result<Vec<ApiKey>> {
+        self.catalog.keys(self.tenant.id).await
+    }
+
+    /// From this moment on the key opens nothing.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` when `text` is neither a key's ID nor a key.
+    pub async fn revoke_key(&self, text: &str) -> Result<ApiKey> {
+        let id = match text.parse::<KeySecret>() {
+            Ok(secret) => secret.id(),
+            Err(_) if text.starts_with("key_") => text.to_owned(),
+            Err(_) => return Err(Error::invalid("name a key by its ID, key_ and eight letters")),
+        };
+        let key = self.catalog.revoke_key(self.tenant.id, &id, self.clock.now()).await?;
+        tracing::info!(key = key.id, "key revoked");
+        Ok(key)
+    }
+
+    /// The key that `text` is, if it opens this tenant now. Found by its public part; the rest is compared in constant time.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn authenticate(&self, text: &str) -> Result<Option<ApiKey>> {
+        let Ok(secret) = text.parse::<KeySecret>() else { return Ok(None) };
+        let Some(key) = self.catalog.key(&secret.id()).await? else { return Ok(None) };
+        let same: bool = key.hash.0.ct_eq(&secret.hash().0).into();
+        Ok((same && key.revoked.is_none() && key.tenant == self.tenant.id).then_some(key))
+    }
+
+    /// Requests of this month, those that are not written down yet included.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn requests_this_month(&self) -> Result<u64> {
+        let written = self.catalog.metered(self.tenant.id, month(self.clock.now())).await?;
+        Ok(written + self.inner.meter.waiting())
+    }
+
+    /// Counts a request with a key.
+    pub fn count_request(&self, key: &ApiKey) {
+        self.inner.meter.count(&key.id, self.clock.now());
+    }
+
+    /// Writes down what was counted. Without success it is kept for the next time.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn write_meter(&self) -> Result<()> {
+        let uses = self.inner.meter.take();
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let written = self.catalog.meter(self.tenant.id, month(self.clock.now()), uses.clone()).await;
+        if written.is_err() {
+            self.inner.meter.put_back(uses);
+        }
+        written
+    }
+
+    /// The secret of that name, made at the first asking.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn secret(&self, name: &str) -> Result<[u8; 32]> {
+        self.catalog.secret(name, rand::random()).await
+    }
+}
+
+/// Year × 100 + month, UTC.
+fn month(now: Timestamp) -> u32 {
+    let text = now.to_rfc3339();
+    let part = |range: std::ops::Range<usize>| text.get(range).and_then(|t| t.parse::<u32>().ok()).unwrap_or(0);
+    part(0..4) * 100 + part(5..7)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn months_are_of_the_calendar() {
+        assert_eq!(month(Timestamp::parse_rfc3339("2026-01-31T23:59:59Z").unwrap()), 2026_01);
+        assert_eq!(month(Timestamp::parse_rfc3339("2026-02-01T00:00:00Z").unwrap()), 2026_02);
+    }
+
+    #[test]
+    fn what_could_not_be_written_down_is_kept() {
+        let meter = Meter::default();
+        meter.count("key_a", Timestamp(1));
+        meter.count("key_a", Timestamp(2));
+        let uses = meter.take();
+        assert_eq!(uses, [KeyUse { id: "key_a".into(), requests: 2, last: Timestamp(2) }]);
+        meter.count("key_a", Timestamp(3));
+        meter.put_back(uses);
+        assert_eq!(meter.waiting(), 3);
+        assert_eq!(meter.take()[0].last, Timestamp(3));
+    }
+}

@@ -1,0 +1,144 @@
+//! Bytes from a stream, first staged and then given their place: what comes over HTTP tells its name after its content.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+
+use crate::artifact::ids::{ArtifactId, BlobHash};
+use crate::artifact::name::{Name, SessionName, split_path};
+use crate::artifact::record::{Artifact, Labels, Session};
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::{Origin, Outcome};
+use crate::engine::ingest::Source;
+use crate::engine::progress::Progress;
+use crate::engine::push::{Staged, remove_unneeded};
+use crate::engine::store::Store;
+use crate::staging::hash::hash_bytes;
+
+/// Staged bytes, hashed. Dropped without being kept, they are removed.
+pub struct Received {
+    staged: Staged,
+    file: Option<PathBuf>,
+}
+
+impl Received {
+    fn new(source: Source, started: Instant) -> Self {
+        let file = match &source {
+            Source::File { staging, .. } => Some(staging.path.clone()),
+            _ => None,
+        };
+        Self { staged: Staged { source, mode: None, mtime: None, took: started.elapsed() }, file }
+    }
+
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.staged.source.digest().size
+    }
+
+    #[must_use]
+    pub fn hash(&self) -> BlobHash {
+        self.staged.source.digest().hash
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            remove_unneeded(&file);
+        }
+    }
+}
+
+impl Store {
+    /// Stages all of `reader` in constant memory.
+    ///
+    /// # Errors
+    /// What the reader says (`FileTooLarge`, `TimedOut`, `Invalid` by the kind of its error), `NoSpace`.
+    pub async fn receive(&self, reader: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Received> {
+        let started = Instant::now();
+        let source = self.stage_stream(reader, None, "upload", &Progress::none()).await?;
+        Ok(Received::new(source, started))
+    }
+
+    /// The same of bytes in memory.
+    #[must_use]
+    pub fn receive_bytes(&self, bytes: Bytes) -> Received {
+        let started = Instant::now();
+        let digest = hash_bytes(&bytes);
+        Received::new(Source::Bytes(bytes, digest), started)
+    }
+
+    /// Makes `received` an artifact: in `session` (made if missing) at `filename`, or without a session, where every artifact has
+    /// a place of its own. `id` is the ID to give if a new one comes of it.
+    ///
+    /// # Errors
+    /// As [`Store::push`].
+    pub async fn keep(
+        &self,
+        mut received: Received,
+        session: Option<&SessionName>,
+        filename: &[u8],
+        labels: &Labels,
+        id: ArtifactId,
+    ) -> Result<Artifact> {
+        let mut names = checked_path(filename)?;
+        let Some(name) = names.pop() else { return Err(Error::invalid("a path without a name")) };
+        let session = match session {
+            Some(name) => self.ensure_session(name).await?,
+            None => {
+                names.insert(0, Name::new(id.to_string().as_bytes())?);
+                self.catalog.loose_session(self.origin, self.tenant.id, self.clock.now()).await?
+            }
+        };
+        if session.sealed.is_some() {
+            return Err(Error::sealed(session.name.as_str()));
+        }
+        let now = self.clock.now();
+        let result = self.commit_at(&session, &names, &name, labels, (0o644, now), &received.staged, id).await;
+        if result.as_ref().is_ok_and(|i| i.holds_staging) {
+            received.file = None;
+        }
+        let ingested = result?;
+        if session.name.is_loose() && ingested.committed.outcome == Outcome::Idempotent {
+            self.remove_loose(&session, &names, &name).await;
+        }
+        Ok(ingested.committed.artifact)
+    }
+
+    /// The place of a retried artifact that has one already.
+    async fn remove_loose(&self, session: &Session, dirs: &[Name], name: &Name) {
+        let path: Vec<&[u8]> = dirs.iter().chain([name]).map(Name::as_bytes).collect();
+        let now = self.clock.now();
+        for depth in (1..=path.len()).rev() {
+            let found = self.lookup_path(session, &path[..depth].join(&b'/')).await;
+            let removed = match found {
+                Ok(found) if depth == path.len() => {
+                    self.catalog.unlink(Origin::NOBODY, found.parent, &found.name, now).await
+                }
+                Ok(found) => self.catalog.rmdir(Origin::NOBODY, found.parent, &found.name, now).await,
+                Err(e) => Err(e),
+            };
+            // It is only a second name that nothing shows.
+            if let Err(e) = removed {
+                tracing::debug!(error = %e, "the place of a repeated upload stays");
+                return;
+            }
+        }
+    }
+}
+
+/// A path that a file may have.
+///
+/// # Errors
+/// `Invalid`, `NameTooLong`; `Reserved` for names that outputfs keeps for itself.
+pub fn checked_path(filename: &[u8]) -> Result<Vec<Name>> {
+    let names = split_path(filename)?;
+    match names.first() {
+        Some(name) if name.is_reserved() => {
+            Err(Error::new(Kind::Reserved, format!("'{name}' is a name that outputfs keeps for itself")))
+        }
+        _ => Ok(names),
+    }
+}

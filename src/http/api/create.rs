@@ -1,0 +1,175 @@
+//! `POST /v1/artifacts`: bytes come in.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE};
+use bytes::Bytes;
+use futures::Stream;
+use tokio_util::io::StreamReader;
+
+use super::model::{ArtifactBody, ErrorBody, JsonUpload, LabelsBody, UploadForm};
+use super::{FILE_MAX, input, invalid, problem};
+use crate::artifact::{Error, Kind};
+use crate::engine::receive::Received;
+use crate::http::App;
+use crate::http::auth::Writer;
+use crate::http::errors::Problem;
+
+/// Longest JSON body: its content is held in memory.
+const JSON_MAX: usize = 16 << 20;
+/// Longest text field of a form.
+const FIELD_MAX: usize = 64 << 10;
+/// Fields of a form at most.
+const FIELDS_MAX: usize = 64;
+/// A client that sends no byte for so long is given up.
+const STALL: Duration = Duration::from_mins(1);
+
+/// Store an artifact, as a form or as JSON with the content in base64.
+///
+/// The same path with the same bytes is the same artifact; with other bytes it is a new version with a new ID.
+#[utoipa::path(
+    post, path = "/v1/artifacts", tag = "artifacts", security(("key" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the operation for 24 h: repeated with the same content, it is done once.", max_length = 256)),
+    request_body(content((UploadForm = "multipart/form-data"), (JsonUpload = "application/json"))),
+    responses((status = 201, description = "Stored", body = ArtifactBody), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
+)]
+pub async fn create(State(app): State<App>, _: Writer, request: Request) -> Result<Response, Problem> {
+    let headers = request.headers().clone();
+    let (received, filename, labels) = match input::media_type(&headers).as_str() {
+        "multipart/form-data" => form(&app, request).await?,
+        "application/json" => json(&app, request.into_body(), &headers).await?,
+        _ => return Err(invalid("Send multipart/form-data, or application/json with the content in base64.")),
+    };
+    let (session, labels) = input::labels(&app, labels, &headers)?;
+    let id = app.store.new_artifact_id();
+    let artifact =
+        app.store.keep(received, session.as_ref(), filename.as_bytes(), &labels, id).await.map_err(problem)?;
+    Ok((StatusCode::CREATED, axum::Json(ArtifactBody::from(&artifact))).into_response())
+}
+
+async fn json(app: &App, body: Body, headers: &HeaderMap) -> Result<(Received, String, LabelsBody), Problem> {
+    // Waits for its turn no longer than the client waits for anything.
+    let _turn = tokio::time::timeout(STALL, app.api.bodies.acquire())
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many uploads at a time."))?;
+    let bytes = input::whole(body, JSON_MAX).await?;
+    let upload: JsonUpload = input::parse(headers, &bytes)?;
+    drop(bytes);
+    let content = STANDARD
+        .decode(&upload.content)
+        .or_else(|_| STANDARD_NO_PAD.decode(&upload.content))
+        .or_else(|_| URL_SAFE.decode(&upload.content))
+        .map_err(|_| invalid("content is not base64."))?;
+    if upload.filename.is_empty() {
+        return Err(invalid("filename must not be empty."));
+    }
+    Ok((app.store.receive_bytes(Bytes::from(content)), upload.filename, upload.labels))
+}
+
+/// Fields come in any order: the content is staged when it comes, and gets its place at the end.
+async fn form(app: &App, request: Request) -> Result<(Received, String, LabelsBody), Problem> {
+    let mut form = Multipart::from_request(request, app).await.map_err(|e| invalid(e.body_text()))?;
+    let (mut received, mut named, mut filename, mut typed) = (None, None, None, None);
+    let mut labels = LabelsBody::default();
+    for _ in 0..=FIELDS_MAX {
+        let next = tokio::time::timeout(STALL, form.next_field()).await.map_err(|_| input::stalled())?;
+        let Some(field) = next.map_err(|e| broken(&e))? else {
+            let received = received.ok_or_else(|| invalid("The form has no field 'file'."))?;
+            let filename: Option<String> = filename.filter(|f: &String| !f.is_empty()).or(named);
+            let filename = filename.ok_or_else(|| invalid("The file has no name: say filename."))?;
+            labels.content_type = labels.content_type.filter(|t| !t.is_empty()).or(typed);
+            return Ok((received, filename, labels));
+        };
+        match field.name().unwrap_or_default() {
+            "file" => {
+                if received.is_some() {
+                    return Err(invalid("One file a request."));
+                }
+                named = field.file_name().filter(|n| !n.is_empty()).map(str::to_owned);
+                typed = field.content_type().map(str::to_owned);
+                received = Some(content(app, field).await?);
+            }
+            "filename" => filename = Some(text(field).await?),
+            "content_type" => labels.content_type = Some(text(field).await?),
+            "session_id" => labels.session_id = Some(text(field).await?),
+            "agent_id" => labels.agent_id = Some(text(field).await?),
+            "ttl" => labels.ttl = Some(text(field).await?),
+            "metadata" => {
+                let text = text(field).await?;
+                labels.metadata = if text.is_empty() { None } else { Some(input::metadata_text(&text)?) };
+            }
+            // Read and forgotten: a later version may know it.
+            _ => drop(text(field).await?),
+        }
+    }
+    Err(invalid(format!("A form has at most {FIELDS_MAX} fields.")))
+}
+
+async fn content(app: &App, field: Field<'_>) -> Result<Received, Problem> {
+    let chunks = futures::stream::try_unfold((field, 0), |(mut field, got)| async move {
+        let chunk = tokio::time::timeout(STALL, field.chunk()).await;
+        let chunk = chunk.map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "stalled"))?;
+        let chunk = chunk.map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e.body_text()))?;
+        let Some(chunk) = chunk else { return Ok(None) };
+        let got = got + chunk.len() as u64;
+        if got > FILE_MAX { Err(too_large()) } else { Ok(Some((chunk, (field, got)))) }
+    });
+    read(app, Box::pin(chunks)).await
+}
+
+/// Stages what a client sends.
+async fn read<S>(app: &App, chunks: S) -> Result<Received, Problem>
+where
+    S: Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
+{
+    app.store.receive(&mut StreamReader::new(chunks)).await.map_err(incoming)
+}
+
+pub fn too_large() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("A file has at most {FILE_MAX} bytes."))
+}
+
+/// The body of a request, piece by piece, each within a time and all within a size.
+pub fn chunks(body: Body) -> impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin {
+    Box::pin(futures::stream::try_unfold((body.into_data_stream(), 0), |(mut body, got)| async move {
+        let chunk = tokio::time::timeout(STALL, futures::StreamExt::next(&mut body)).await;
+        let chunk = chunk.map_err(|_| std::io::Error::new(std::io::ErrorKind::TimedOut, "stalled"))?;
+        let Some(chunk) = chunk else { return Ok(None) };
+        let chunk = chunk.map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "The body broke off."))?;
+        let got = got + chunk.len() as u64;
+        if got > FILE_MAX { Err(too_large()) } else { Ok(Some((chunk, (body, got)))) }
+    }))
+}
+
+/// Of what a client sends, or fails to.
+pub fn incoming(error: Error) -> Problem {
+    match error.kind {
+        Kind::TimedOut => input::stalled(),
+        _ => problem(error),
+    }
+}
+
+async fn text(mut field: Field<'_>) -> Result<String, Problem> {
+    let mut held = Vec::new();
+    loop {
+        let chunk = tokio::time::timeout(STALL, field.chunk()).await.map_err(|_| input::stalled())?;
+        let Some(chunk) = chunk.map_err(|e| broken(&e))? else { break };
+        if held.len() + chunk.len() > FIELD_MAX {
+            return Err(invalid(format!("A field of a form has at most {FIELD_MAX} bytes.")));
+        }
+        held.extend_from_slice(&chunk);
+    }
+    String::from_utf8(held).map_err(|_| invalid("A field of the form is not UTF-8."))
+}
+
+fn broken(e: &MultipartError) -> Problem {
+    invalid(e.body_text())
+}

@@ -1,0 +1,152 @@
+//! The REST API, wire-compatible with Artifacta's v1. Translates between requests and the engine.
+//!
+//! [`create`] takes bytes, [`artifacts`] lists, reads, deletes them, [`links`], [`sessions`], [`uploads`] (bytes that clients put
+//! somewhere themselves), [`publish`], [`account`]; [`model`] is what goes over the wire, [`openapi`] its description, [`input`]
+//! what comes in, checked.
+
+pub mod account;
+pub mod artifacts;
+pub mod create;
+pub mod input;
+pub mod links;
+pub mod model;
+pub mod openapi;
+pub mod publish;
+pub mod reference;
+pub mod sessions;
+pub mod uploads;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, header};
+use axum::middleware;
+use axum::routing::{delete, get, post, put};
+
+use crate::artifact::key::Rate;
+use crate::artifact::record::Artifact;
+use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Kind};
+use crate::engine::fate::Fate;
+use crate::http::App;
+use crate::http::auth::{self, Buckets};
+use crate::http::errors::Problem;
+
+/// Largest file: what one PUT to S3 takes.
+pub const FILE_MAX: u64 = 5 << 30;
+
+/// What the handlers share beside the store.
+pub struct Api {
+    /// Of keys without a rate of their own.
+    pub rate: Rate,
+    /// The longest life that may be asked for; none: any.
+    pub max_ttl: Option<Duration>,
+    /// `X-Forwarded-*` are a proxy's word.
+    pub trust_proxy: bool,
+    pub buckets: Buckets,
+    /// JSON bodies being read: each is held in memory.
+    pub bodies: tokio::sync::Semaphore,
+}
+
+/// JSON bodies in memory at one time.
+const BODIES: usize = 8;
+
+impl Api {
+    #[must_use]
+    pub fn new(rate: Rate, max_ttl: Option<Duration>, trust_proxy: bool) -> Self {
+        Self { rate, max_ttl, trust_proxy, buckets: Buckets::default(), bodies: tokio::sync::Semaphore::new(BODIES) }
+    }
+}
+
+/// All addresses below `/v1`, `/openapi.json` and `/docs`.
+pub fn routes(app: &App) -> Router<App> {
+    let keyed = Router::new()
+        .route("/v1/artifacts", get(artifacts::list).post(create::create))
+        .route("/v1/artifacts/upload-url", post(uploads::announce))
+        .route("/v1/artifacts/{artifact_id}", get(artifacts::get).delete(artifacts::delete))
+        .route("/v1/artifacts/{artifact_id}/download-url", get(artifacts::download_url))
+        .route("/v1/artifacts/{artifact_id}/extend-ttl", post(artifacts::extend_ttl))
+        .route("/v1/artifacts/{artifact_id}/complete", post(uploads::complete))
+        .route("/v1/artifacts/{artifact_id}/links", get(links::list).post(links::create))
+        .route("/v1/artifacts/{artifact_id}/publish", post(publish::publish).delete(publish::unpublish))
+        .route("/v1/artifacts/{artifact_id}/unpublish", post(publish::unpublish))
+        .route("/v1/links/{link_id}", delete(links::revoke))
+        .route("/v1/sessions", get(sessions::list))
+        .route("/v1/sessions/{session_id}/seal", post(sessions::seal))
+        .route("/v1/whoami", get(account::whoami))
+        .route_layer(middleware::from_fn_with_state(app.clone(), auth::guard));
+    let open = Router::new()
+        .route("/v1/artifacts/{artifact_id}/content", get(artifacts::content))
+        .route("/v1/uploads/{artifact_id}", put(uploads::take))
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(reference::page));
+    // Each reader of a body has its own limit.
+    keyed.merge(open).layer(DefaultBodyLimit::disable())
+}
+
+/// Requests that take as long as their bytes do: their parts have deadlines of their own.
+#[must_use]
+pub fn is_slow(method: &Method, path: &str) -> bool {
+    let Some(rest) = path.strip_prefix("/v1/") else { return false };
+    match *method {
+        Method::POST => rest == "artifacts" || rest.ends_with("/complete") || rest.ends_with("/seal"),
+        Method::PUT => rest.starts_with("uploads/"),
+        _ => false,
+    }
+}
+
+/// An error of the engine in the API's words.
+pub fn problem(error: Error) -> Problem {
+    match error.kind {
+        Kind::NotFound => Problem::new(StatusCode::NOT_FOUND, "artifact_not_found", error.message),
+        Kind::MetadataTooLarge | Kind::Reserved | Kind::Forbidden => invalid(error.message),
+        Kind::Busy => Problem::from(error).with(header::RETRY_AFTER, "5"),
+        _ => Problem::from(error),
+    }
+}
+
+pub fn invalid(message: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_request", message)
+}
+
+/// The artifact, or why it cannot be had.
+///
+/// # Errors
+/// 404 and 410.
+pub async fn standing(app: &App, id: &str) -> Result<Artifact, Problem> {
+    match app.store.fate(id).await? {
+        Fate::Standing(artifact) => Ok(*artifact),
+        Fate::Deleted => {
+            Err(Problem::new(StatusCode::GONE, "artifact_already_deleted", "The artifact has been deleted."))
+        }
+        Fate::Expired => Err(Problem::new(StatusCode::GONE, "artifact_expired", "The artifact has expired.")),
+        Fate::Unknown => Err(Problem::new(StatusCode::NOT_FOUND, "artifact_not_found", "There is no such artifact.")),
+    }
+}
+
+/// A moment so many seconds from now.
+pub fn in_seconds(app: &App, seconds: u64) -> Timestamp {
+    let now = app.store.clock.now();
+    Timestamp::from_parts(now.parts().0.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX)), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_moves_bytes_may_take_long() {
+        for (method, path) in [
+            (Method::POST, "/v1/artifacts"),
+            (Method::POST, "/v1/artifacts/art_1/complete"),
+            (Method::POST, "/v1/sessions/s/seal"),
+            (Method::PUT, "/v1/uploads/art_1"),
+        ] {
+            assert!(is_slow(&method, path), "{path}");
+        }
+        for (method, path) in [(Method::GET, "/v1/artifacts"), (Method::POST, "/v1/artifacts/a/links"), (Method::PUT, "/x")] {
+            assert!(!is_slow(&method, path), "{path}");
+        }
+    }
+}
