@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::artifact::key::Rate;
 use crate::artifact::name::{SessionName, TenantName};
 use crate::artifact::time::Ttl;
 use crate::cli::value::{self, Http, Keep, Meta, Moment};
@@ -154,6 +155,34 @@ pub struct HttpArgs {
     /// How a link's bytes reach the reader [default: stream]
     #[arg(long, value_name = "MODE", env = "OUTPUTFS_LINK_MODE", hide_env_values = true)]
     pub link_mode: Option<LinkModeArg>,
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// What the HTTP listener allows.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "HTTP")]
+pub struct ServerArgs {
+    /// Requests a second with one key, and at once after a pause: 100, 50/500 [default: 100/200]
+    #[arg(long, value_name = "N[/BURST]", env = "OUTPUTFS_RATE_LIMIT", hide_env_values = true,
+          value_parser = value::rate)]
+    pub rate_limit: Option<Rate>,
+    /// The longest life that may be asked for over HTTP: 90d [default: any]
+    #[arg(long, value_name = "TIME", env = "OUTPUTFS_MAX_TTL", hide_env_values = true, value_parser = value::duration)]
+    pub max_ttl: Option<Duration>,
+    /// A page's origin that may call the API from a browser, https://app.example.org, or '*'; again for more
+    #[arg(long, value_name = "ORIGIN", env = "OUTPUTFS_CORS_ORIGIN", hide_env_values = true, value_delimiter = ',',
+          value_parser = value::origin)]
+    pub cors_origin: Vec<String>,
+    /// A proxy stands before us: believe its X-Forwarded-Host and X-Forwarded-Proto
+    #[arg(long, env = "OUTPUTFS_TRUST_PROXY", hide_env_values = true)]
+    pub trust_proxy: bool,
+    /// Certificate chain (PEM): HTTPS instead of HTTP. Read again when it changes
+    #[arg(long, value_name = "FILE", env = "OUTPUTFS_TLS_CERT", hide_env_values = true, requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", env = "OUTPUTFS_TLS_KEY", hide_env_values = true, requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 /// How a mount behaves.
@@ -217,6 +246,8 @@ pub enum Command {
     Status,
     /// Serve links alone, without a mount
     Serve(ServeArgs),
+    /// Make, list and revoke keys of the HTTP API
+    Key(KeyCommand),
     /// Speak the Model Context Protocol on standard input and output
     Mcp(McpArgs),
     /// Print a completion script for a shell
@@ -523,9 +554,41 @@ pub struct ServeArgs {
     /// How a link's bytes reach the reader [default: stream]
     #[arg(long, value_name = "MODE", env = "OUTPUTFS_LINK_MODE", hide_env_values = true)]
     pub link_mode: Option<LinkModeArg>,
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// What MCP clients of /mcp may do without a key; only on an address of this machine alone
     #[arg(long, value_name = "WHAT", default_value = "none")]
     pub mcp: McpAccessArg,
+}
+
+#[derive(Debug, Args)]
+pub struct KeyCommand {
+    #[command(subcommand)]
+    pub command: KeySub,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeySub {
+    /// Make a key and print it, once: nobody can read it again
+    Create {
+        /// What you call it
+        #[arg(value_name = "NAME", default_value = "")]
+        name: String,
+        /// What it may do; again for more [default: read, write]
+        #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', value_parser = ["read", "write", "admin"])]
+        scopes: Vec<String>,
+        /// Requests a second, and at once after a pause: 5, 5/50 [default: the server's]
+        #[arg(long = "rate", value_name = "N[/BURST]", value_parser = value::rate)]
+        rate: Option<Rate>,
+    },
+    /// List keys, revoked ones too
+    Ls,
+    /// End a key, at once
+    Revoke {
+        /// key_…
+        #[arg(required = true, value_name = "KEY")]
+        keys: Vec<String>,
+    },
 }
 
 /// What an MCP client may do.

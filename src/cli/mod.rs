@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod failure;
 mod gc;
 mod inspect;
+mod key;
 mod link;
 mod links;
 mod ls;
@@ -135,6 +136,7 @@ pub async fn execute(context: &Context, command: Command) -> Outcome {
         Command::Check(args) => check::run(context, &args).await,
         Command::Doctor => doctor::run(context).await,
         Command::Status => status::run(context).await,
+        Command::Key(args) => key::run(context, args.command).await,
         Command::Completions { shell } => completions::run(shell),
         Command::Man(args) => man::run(&args),
         Command::Run(_) | Command::Mount(_) | Command::Serve(_) | Command::Mcp(_) => {

@@ -134,9 +134,10 @@ impl Settings {
     }
 
     /// Links lead to `addr` unless `--public-url` says otherwise.
-    pub fn serve_at(&mut self, addr: SocketAddr) {
+    pub fn serve_at(&mut self, addr: SocketAddr, tls: bool) {
         if self.public_url.is_none() {
-            self.store.options.public_url = url_of(addr);
+            let url = url_of(addr);
+            self.store.options.public_url = if tls { url.replacen("http:", "https:", 1) } else { url };
         }
     }
 }

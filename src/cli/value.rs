@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::artifact::key::Rate;
 use crate::artifact::query::parse_condition;
 use crate::artifact::time::{Timestamp, Ttl};
 use crate::artifact::{Error, Result};
@@ -45,6 +46,34 @@ pub fn duration(text: &str) -> Result<Duration> {
         Ttl::Seconds(seconds) => Ok(Duration::from_secs(seconds)),
         Ttl::Never | Ttl::At(_) => Err(bad()),
     }
+}
+
+/// `100` or `50/500`: requests a second in the long run, and at once after a pause (twice as many unless said).
+///
+/// # Errors
+/// `Invalid`.
+pub fn rate(text: &str) -> Result<Rate> {
+    let wrong =
+        || Error::invalid(format!("'{text}' is not a rate: write 100, or 50/500 for 50 a second and 500 at once"));
+    let number = |t: &str| t.parse::<u32>().ok().filter(|n| *n > 0).ok_or_else(wrong);
+    let (sustained, burst) = text.split_once('/').map_or((text, None), |(s, b)| (s, Some(b)));
+    let sustained = number(sustained)?;
+    let burst = burst.map_or(Ok(sustained.saturating_mul(2)), number)?;
+    Ok(Rate { sustained, burst })
+}
+
+/// The origin of a web page, RFC 6454: scheme, host and port; or `*`.
+///
+/// # Errors
+/// `Invalid`.
+pub fn origin(text: &str) -> Result<String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let fine =
+        rest.is_some_and(|r| !r.is_empty() && r.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)));
+    if fine || text == "*" {
+        return Ok(text.to_owned());
+    }
+    Err(Error::invalid(format!("'{text}' is not an origin: write https://app.example.org, without a path, or '*'")))
 }
 
 /// The window in which versions replace one another: a duration, or `off` (zero).

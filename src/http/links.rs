@@ -40,7 +40,15 @@ async fn root(
     let (token, _) = split(uri.path())?;
     let query = query.unwrap_or_default();
     match resolve(&app, &token).await? {
-        Target::Artifact(artifact) => bytes(&app, &artifact, &method, &headers, &query, token.id()).await,
+        Target::Artifact(artifact) => {
+            if uri.path().starts_with("/s/")
+                && let Some(page) = app.store.catalog.publication_of_link(app.store.tenant.id, token.id()).await?
+                && page.withdrawn.is_none()
+            {
+                return pages::published::respond(&app, &artifact, &page, &token).await;
+            }
+            bytes(&app, &artifact, &method, &headers, &query, token.id()).await
+        }
         Target::Session(session) => pages::session::respond(&app, &session, &token, &query).await,
     }
 }
@@ -60,9 +68,13 @@ async fn file(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (token, rest) = split(uri.path())?;
-    let Target::Session(session) = resolve(&app, &token).await? else { return Err(Problem::not_found()) };
     let name: Vec<u8> = percent_decode_str(rest.strip_prefix("f/").unwrap_or(rest)).collect();
-    let artifact = find(&app, &session, &name).await?.ok_or_else(no_such_file)?;
+    let artifact = match resolve(&app, &token).await? {
+        Target::Session(session) => find(&app, &session, &name).await?.ok_or_else(no_such_file)?,
+        // A published page and its content.
+        Target::Artifact(artifact) if name == artifact.id.to_string().as_bytes() => *artifact,
+        Target::Artifact(_) => return Err(Problem::not_found()),
+    };
     bytes(&app, &artifact, &method, &headers, &query.unwrap_or_default(), token.id()).await
 }
 
