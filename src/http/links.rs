@@ -1,7 +1,7 @@
 //! `/lnk_…`: a file, or a session's page and its files.
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{OriginalUri, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -33,7 +33,7 @@ pub fn routes() -> Router<App> {
 async fn root(
     State(app): State<App>,
     method: Method,
-    uri: Uri,
+    OriginalUri(uri): OriginalUri,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
