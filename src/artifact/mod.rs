@@ -17,6 +17,7 @@ pub mod name;
 pub mod openfile;
 pub mod query;
 pub mod record;
+pub mod step;
 pub mod time;
 pub mod versions;
 pub mod xattr;

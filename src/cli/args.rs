@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::artifact::name::{SessionName, TenantName};
+use crate::artifact::step::StepName;
 use crate::artifact::time::Ttl;
 use crate::cli::value::{self, Keep, Meta, Moment};
 
@@ -107,6 +108,10 @@ pub struct Global {
     /// Versions that a file keeps, the newest among them; linked ones besides: 1, 50, all [default: 10]
     #[arg(long, global = true, value_name = "N", env = "OUTPUTFS_KEEP_VERSIONS", hide_env_values = true)]
     pub keep_versions: Option<Keep>,
+    /// For how long a retry key means the same operation: 1h, 7d [default: 24h]
+    #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_IDEMPOTENCY_WINDOW", hide_env_values = true,
+          value_parser = value::duration)]
+    pub idempotency_window: Option<Duration>,
     /// Limit of scratch files, which are kept in the state directory: 500MB, 10GiB [default: 10GiB]
     #[arg(long, global = true, value_name = "SIZE", env = "OUTPUTFS_SCRATCH_LIMIT", hide_env_values = true,
           value_parser = value::size)]
@@ -186,6 +191,8 @@ pub enum Command {
     Seal(SealArgs),
     /// List or make sessions
     Session(SessionCommand),
+    /// Attempts of a session's steps: how they ended, and what they wrote
+    Steps(StepsArgs),
     /// Say which paths are scratch and never become artifacts (-v: by which rule)
     CheckIgnore(CheckIgnoreArgs),
     /// Delete artifacts (they can be restored)
@@ -225,6 +232,9 @@ pub struct RunArgs {
     /// Where to mount: made if missing, and then removed again
     #[arg(long, value_name = "DIR", default_value = "outputs")]
     pub mount: PathBuf,
+    /// The command is an attempt of this step: when it succeeds, what only its earlier attempts wrote goes to the trash
+    #[arg(long, value_name = "NAME", env = "OUTPUTFS_STEP", hide_env_values = true)]
+    pub step: Option<StepName>,
     /// Seal the session when the command has succeeded
     #[arg(long)]
     pub seal: bool,
@@ -401,6 +411,14 @@ pub enum SessionSub {
         /// [default: ses_ and 12 characters]
         name: Option<SessionName>,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct StepsArgs {
+    #[arg(value_name = "SESSION")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use crate::artifact::{Kind, Result};
 use crate::cli::Context;
 use crate::cli::args::LsArgs;
 use crate::cli::failure::Outcome;
-use crate::cli::output::artifacts;
+use crate::cli::output::{artifacts, record};
 use crate::cli::target::split;
 use crate::cli::value::Meta;
 use crate::engine::store::Store;
@@ -28,7 +28,7 @@ pub async fn run(context: &Context, args: LsArgs) -> Outcome {
     query.until = args.until.map(|m| m.resolve(now));
     query.content_type = args.content_type;
     let found = select(&store, query, &prefix, args.limit.unwrap_or(usize::MAX)).await?;
-    let items: Vec<_> = found.iter().map(Artifact::to_json).collect();
+    let items: Vec<_> = found.iter().map(record).collect();
     context.output.list(&items, || artifacts(&found, !one))?;
     Ok(())
 }

@@ -26,6 +26,7 @@ mod seal;
 mod session;
 pub mod settings;
 mod status;
+pub mod steps;
 mod target;
 mod trash;
 mod ttl;
@@ -135,6 +136,7 @@ pub async fn execute(context: &Context, command: Command) -> Outcome {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Check(args) => check::run(context, &args).await,
         Command::Doctor => doctor::run(context).await,
+        Command::Steps(args) => steps::run(context, args).await,
         Command::Status => status::run(context).await,
         Command::Key(args) => key::run(context, args.command).await,
         Command::Completions { shell } => completions::run(shell),

@@ -5,6 +5,7 @@ mod close;
 mod control;
 mod crash;
 mod full;
+mod keys;
 mod life;
 mod many;
 mod metadata;

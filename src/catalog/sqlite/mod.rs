@@ -10,6 +10,7 @@
 //! Locks: a reader's slot, `cursors`; neither is held while the other is taken or across an await.
 
 mod artifacts;
+mod attempts;
 mod blobs;
 mod changes;
 mod check;

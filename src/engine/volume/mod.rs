@@ -60,7 +60,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::artifact::ids::{Ino, SessionId};
-use crate::artifact::name::SessionName;
+use crate::artifact::name::{Name, SessionName};
 use crate::artifact::record::Session;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
@@ -82,6 +82,12 @@ pub struct Caller {
     pub gid: u32,
     pub pid: u32,
 }
+
+/// Makes the kernel drop a name, and says when it has.
+pub type StaleName = Box<dyn Fn(Ino, Name) -> tokio::sync::oneshot::Receiver<()> + Send + Sync>;
+
+/// How long a close waits for that. A name that is still there then shows the old inode until its time is over.
+const STALE_NAME: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Numbers taken from the catalog's sequence at once: a create then needs no round trip.
 const RESERVE: u64 = 4096;
@@ -120,6 +126,7 @@ pub struct Volume {
     settle: tokio::sync::Notify,
     /// Staging files that nobody can change any more and whose stamp was that of the committed bytes.
     parted: Mutex<std::collections::HashSet<String>>,
+    stale_name: std::sync::OnceLock<StaleName>,
     /// Who deleted last: `rm -r` asks /proc once, not for each file.
     deleter: Mutex<trash::Deleter>,
 }
@@ -170,8 +177,22 @@ impl Volume {
             busy: tokio::sync::watch::Sender::new(0),
             settle: tokio::sync::Notify::new(),
             parted: Mutex::default(),
+            stale_name: std::sync::OnceLock::new(),
             deleter: Mutex::default(),
         }))
+    }
+
+    /// How to drop a name from the kernel's cache; the first that is told is kept.
+    pub fn on_stale_name(&self, drop: StaleName) {
+        self.stale_name.set(drop).unwrap_or_default();
+    }
+
+    /// The name leads to another inode than the kernel believes.
+    async fn drop_cached_name(&self, parent: Ino, name: Name) {
+        let Some(drop) = self.stale_name.get() else { return };
+        if tokio::time::timeout(STALE_NAME, drop(parent, name)).await.is_err() {
+            tracing::warn!(dir = %parent, "the kernel keeps a name that has changed for a while");
+        }
     }
 
     fn now(&self) -> Timestamp {

@@ -78,6 +78,9 @@ impl Volume {
                 Ok(done) => {
                     let goes_on = why.goes_on(Self::last_maker(live));
                     self.saved(live, &snapshot, birth.as_ref(), &done, why)?;
+                    if let Some(birth) = birth.as_ref().filter(|_| done.committed.ino != live.ino) {
+                        self.drop_cached_name(birth.parent, birth.name.clone()).await;
+                    }
                     if let Err(e) = self.set_again(live).await {
                         // The bytes are safe, and close() speaks of them alone.
                         tracing::warn!(ino = %live.ino, error = %e, "attributes set during a save are lost");

@@ -68,7 +68,7 @@ impl World {
 
     /// Versions of one writer within 5 s are one, and a path keeps 3.
     pub async fn sqlite_thrifty() -> Self {
-        Self::sqlite_with(Rules { window: Duration::from_secs(5), keep: Some(3) }).await
+        Self::sqlite_with(Rules { window: Duration::from_secs(5), keep: Some(3), keys: None }).await
     }
 
     async fn sqlite_with(versions: Rules) -> Self {
@@ -177,6 +177,7 @@ impl World {
             begun: i64::MAX.unsigned_abs(),
             content_type: String::from("text/plain"),
             labels: Labels::default(),
+            attempt: None,
             mtime: Timestamp(now.0 - 1),
             stat: FileStat::default(),
             now,
