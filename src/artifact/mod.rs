@@ -16,6 +16,7 @@ pub mod metadata;
 pub mod name;
 pub mod openfile;
 pub mod query;
+pub mod quota;
 pub mod record;
 pub mod step;
 pub mod time;

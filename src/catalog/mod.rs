@@ -20,6 +20,7 @@
 
 pub mod attempts;
 pub mod doors;
+pub mod quotas;
 pub mod sqlite;
 pub mod upkeep;
 
@@ -266,7 +267,7 @@ pub struct RecordCheck {
 }
 
 #[async_trait]
-pub trait Catalog: upkeep::Upkeep + doors::Doors + attempts::Attempts + Send + Sync + 'static {
+pub trait Catalog: upkeep::Upkeep + doors::Doors + attempts::Attempts + quotas::Quotas + Send + Sync + 'static {
     // ---- reading: one row ----------------------------------------------------------------------------
     /// The tenant of that name, created at the first asking.
     async fn tenant(&self, name: &TenantName, now: Timestamp) -> Result<Tenant>;

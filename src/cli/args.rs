@@ -8,10 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::artifact::name::{SessionName, TenantName};
 use crate::artifact::step::StepName;
 use crate::artifact::time::Ttl;
-use crate::cli::value::{self, Keep, Meta, Moment};
+use crate::cli::value::{self, Condition, Keep, Meta, Moment};
 
 mod http;
+mod limits;
 pub use http::{HttpArgs, KeyCommand, KeySub, McpAccessArg, McpArgs, ServeArgs, ServerArgs};
+pub use limits::{ByArg, QuotaArgs, QuotaCommand, QuotaSub, UsageArgs};
 
 /// How `mount` tells its child to be the daemon: the child has the very arguments of its parent.
 pub const DAEMON_VARIABLE: &str = "OUTPUTFS_INTERNAL_DAEMON";
@@ -205,6 +207,10 @@ pub enum Command {
     Ttl(TtlArgs),
     /// Collect garbage: what has expired, and bytes that nothing needs any more
     Gc(GcArgs),
+    /// Show or set what the tenant may hold
+    Quota(QuotaCommand),
+    /// Show what the tenant holds, by session, agent or day
+    Usage(UsageArgs),
     /// Prove a session's bytes and its manifest
     Verify(VerifyArgs),
     /// Check that the whole store is consistent
@@ -288,9 +294,15 @@ pub struct LsArgs {
     /// Made by this agent
     #[arg(long, value_name = "ID")]
     pub agent: Option<String>,
-    /// With this metadata; all must hold
-    #[arg(long = "where", value_name = "KEY=VALUE")]
-    pub conditions: Vec<Meta>,
+    /// With this metadata, or with values like 'claude-*' after a ~; all must hold
+    #[arg(long = "where", value_name = "KEY=VALUE|KEY~PATTERN")]
+    pub conditions: Vec<Condition>,
+    /// At least so large: 4096, 1M
+    #[arg(long, value_name = "SIZE", value_parser = value::size)]
+    pub larger: Option<u64>,
+    /// At most so large
+    #[arg(long, value_name = "SIZE", value_parser = value::size)]
+    pub smaller: Option<u64>,
     /// Created since: 90m, 7d, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<Moment>,

@@ -9,7 +9,7 @@ use crate::cli::args::LsArgs;
 use crate::cli::failure::Outcome;
 use crate::cli::output::{artifacts, record};
 use crate::cli::target::split;
-use crate::cli::value::Meta;
+use crate::cli::value::Condition;
 use crate::engine::store::Store;
 
 pub async fn run(context: &Context, args: LsArgs) -> Outcome {
@@ -23,7 +23,13 @@ pub async fn run(context: &Context, args: LsArgs) -> Outcome {
         None => None,
     };
     query.agent = args.agent;
-    query.metadata = args.conditions.into_iter().map(|Meta(key, value)| (key, value)).collect();
+    for condition in args.conditions {
+        match condition {
+            Condition::Is(key, value) => query.metadata.push((key, value)),
+            Condition::Like(key, pattern) => query.patterns.push((key, pattern)),
+        }
+    }
+    query.sizes = (args.larger, args.smaller);
     query.since = args.since.map(|m| m.resolve(now));
     query.until = args.until.map(|m| m.resolve(now));
     query.content_type = args.content_type;

@@ -19,6 +19,7 @@ pub mod output;
 pub mod progress;
 mod pull;
 mod push;
+mod quota;
 mod restore;
 mod revoke;
 mod rm;
@@ -31,6 +32,7 @@ mod target;
 mod trash;
 mod ttl;
 pub mod umount;
+mod usage;
 pub mod value;
 mod verify;
 
@@ -137,6 +139,8 @@ pub async fn execute(context: &Context, command: Command) -> Outcome {
         Command::Check(args) => check::run(context, &args).await,
         Command::Doctor => doctor::run(context).await,
         Command::Steps(args) => steps::run(context, args).await,
+        Command::Quota(args) => quota::run(context, args.command).await,
+        Command::Usage(args) => usage::run(context, &args).await,
         Command::Status => status::run(context).await,
         Command::Key(args) => key::run(context, args.command).await,
         Command::Completions { shell } => completions::run(shell),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::artifact::key::Rate;
+use crate::artifact::metadata::check_key;
 use crate::artifact::query::parse_condition;
 use crate::artifact::time::{Timestamp, Ttl};
 use crate::artifact::{Error, Result};
@@ -140,6 +141,38 @@ impl FromStr for Meta {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         parse_condition(text).map(|(key, value)| Meta(key, value))
+    }
+}
+
+/// `key=value`, or `key~pattern`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Is(String, String),
+    Like(String, String),
+}
+
+impl FromStr for Condition {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        match (text.find('='), text.find('~')) {
+            (is, Some(like)) if is.is_none_or(|is| like < is) => {
+                let (key, pattern) = (&text[..like], &text[like + 1..]);
+                check_key(key)?;
+                Ok(Condition::Like(key.to_owned(), pattern.to_owned()))
+            }
+            _ => parse_condition(text).map(|(key, value)| Condition::Is(key, value)),
+        }
+    }
+}
+
+/// A number or a size, or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub Option<u64>);
+
+impl FromStr for Limit {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "none" { Ok(Self(None)) } else { size(text).map(|n| Self(Some(n))) }
     }
 }
 

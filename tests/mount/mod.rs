@@ -12,6 +12,7 @@ mod metadata;
 mod model;
 mod posix;
 mod programs;
+mod quota;
 mod replay;
 mod run;
 mod scratch;

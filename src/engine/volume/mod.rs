@@ -46,6 +46,7 @@ pub mod open;
 pub mod overlay;
 pub mod process;
 pub mod rename;
+mod room;
 pub mod save;
 pub mod scratch;
 pub mod setattr;
@@ -109,6 +110,7 @@ pub struct Volume {
     overlay: Mutex<Overlay>,
     live: Mutex<HashMap<Ino, Arc<Live>>>,
     departed: departed::Departed,
+    room_seen: room::Seen,
     handles: Handles,
     hidden: Hidden,
     scratch: scratch::Scratch,
@@ -165,6 +167,7 @@ impl Volume {
             overlay: Mutex::default(),
             live: Mutex::default(),
             departed: departed::Departed::default(),
+            room_seen: room::Seen::default(),
             handles: Handles::default(),
             answers: Answers::default(),
             writers: process::Writers::default(),

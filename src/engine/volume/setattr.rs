@@ -73,6 +73,10 @@ impl Volume {
             set.mode = self.mode_without_set_id(ino).await?;
         }
         if let Some(size) = set.size {
+            match self.live_of(ino) {
+                Some(live) => self.may_grow(&live, size).await?,
+                None => self.may_become(ino, size).await?,
+            }
             self.truncate(ino, size, set.fh, caller).await?;
         }
         if !set.is_empty() {

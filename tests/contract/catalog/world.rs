@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use outputfs::artifact::ids::{ArtifactId, BlobHash, Ino, MountId};
 use outputfs::artifact::name::Name;
+use outputfs::artifact::quota::Quota;
 use outputfs::artifact::record::{Artifact, Chunks, Labels, Node, NodeKind, Session, Tenant};
 use outputfs::artifact::time::Timestamp;
 use outputfs::artifact::versions::Rules;
 use outputfs::artifact::{Kind, Result};
-use outputfs::catalog::sqlite::{Quota, SqliteCatalog, SqliteOptions};
+use outputfs::catalog::quotas::Quotas;
+use outputfs::catalog::sqlite::{SqliteCatalog, SqliteOptions};
 use outputfs::catalog::{Birth, Catalog, Commit, CommitError, Committed, FileStat, NewNode, Origin, Payload};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
