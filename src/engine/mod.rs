@@ -11,6 +11,7 @@ pub mod gc;
 pub mod ingest;
 pub mod keys;
 pub mod links;
+pub mod metrics;
 pub mod open;
 mod parts;
 mod place;

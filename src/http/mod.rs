@@ -35,7 +35,8 @@ use axum::routing::get;
 use serde_json::json;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::artifact::key::Rate;
+use crate::artifact::key::{Rate, Scope};
+use crate::engine::metrics::metrics;
 use crate::engine::store::Store;
 use crate::http::api::Api;
 pub use errors::Problem;
@@ -127,6 +128,8 @@ pub struct App {
     /// See [`Limits::answer`].
     pub answer: Duration,
     pub api: Arc<Api>,
+    /// `/metrics` without a key.
+    pub open_metrics: bool,
 }
 
 impl App {
@@ -158,9 +161,13 @@ impl App {
 /// All addresses.
 pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
     let api = Arc::new(Api::new(config.rate, config.max_ttl, config.trust_proxy));
-    let app = App { store, link_mode: config.link_mode, answer: config.limits.answer, api };
+    // Behind a proxy the whole world comes from this machine.
+    let open_metrics = config.listen.ip().is_loopback() && !config.trust_proxy;
+    let app = App { store, link_mode: config.link_mode, answer: config.limits.answer, api, open_metrics };
     Router::new()
         .route("/health", get(health))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(counters))
         .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
         .merge(links::routes())
@@ -172,6 +179,7 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         .layer(cors(&config.cors))
         .layer(middleware::from_fn(errors::for_people))
         .layer(middleware::from_fn(common_headers))
+        .layer(middleware::from_fn(count))
         .with_state(app)
 }
 
@@ -192,6 +200,42 @@ fn cors(origins: &[String]) -> CorsLayer {
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
         .expose_headers(told.map(HeaderName::from_static))
         .max_age(Duration::from_hours(1))
+}
+
+/// Whether this process can do its work: the catalog takes writes, and the last upload did not fail.
+async fn ready(State(app): State<App>) -> Response {
+    let catalog = app.store.catalog.sync().await.map_err(|e| e.message);
+    let store = app.store.last_store_error().map_or(Ok(()), |e| Err(e.message));
+    let said = |r: &Result<(), String>| r.as_ref().err().map_or("ok", String::as_str).to_owned();
+    let fine = catalog.is_ok() && store.is_ok();
+    let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "status": if fine { "ready" } else { "not ready" }, "catalog": said(&catalog), "store": said(&store),
+    });
+    (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
+}
+
+/// Prometheus' text format. On an address of this machine alone it needs no key, else one that may read.
+async fn counters(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
+    if !app.open_metrics && !auth::key_of(&app, &headers).await?.may(Scope::Read) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "This needs a key with the scope 'read'."));
+    }
+    let waiting = app.store.catalog.pending(None, None).await?;
+    let m = metrics();
+    m.pending.set(i64::try_from(waiting.artifacts).unwrap_or(i64::MAX));
+    m.pending_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], m.text()?).into_response())
+}
+
+/// Counts what was answered.
+async fn count(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let response = next.run(request).await;
+    // Methods that nobody defined would make counters without end.
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
+    let method = known.iter().find(|m| **m == method).map_or("other", Method::as_str);
+    metrics().requests.with_label_values(&[method, response.status().as_str()]).inc();
+    response
 }
 
 async fn health() -> Response {

@@ -1,11 +1,12 @@
 //! Closing: FLUSH, fsync, RELEASE, and what becomes of the staging file afterwards.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::artifact::ids::Ino;
 use crate::artifact::openfile::{Bytes, Leaving, Part, Released, Why, released};
 use crate::artifact::{Error, Kind, Result};
+use crate::engine::metrics::{metrics, seconds};
 use crate::staging::file::Freeze;
 use crate::staging::journal::Record;
 
@@ -24,7 +25,12 @@ impl Volume {
     /// What [`Volume::save`] says; then the bytes are kept.
     pub async fn flush(self: &Arc<Self>, fh: u64) -> Result<()> {
         match &*self.handles.get(fh)? {
-            Handle::File { live, write: true, .. } => self.save(live, Why::Flush(fh)).await,
+            Handle::File { live, write: true, .. } => {
+                let asked = Instant::now();
+                let saved = self.save(live, Why::Flush(fh)).await;
+                metrics().close.observe(seconds(asked.elapsed()));
+                saved
+            }
             _ => Ok(()),
         }
     }
