@@ -158,7 +158,9 @@ mod tests {
         assert_eq!((key.id().as_str(), key.last4()), ("key_01234567", "STUV"));
         assert_eq!(format!("{key:?}"), "KeySecret(key_01234567…)");
         assert_eq!(key.reveal().parse::<KeySecret>().unwrap(), key);
-        for bad in ["", "ak_live_", "ak_test_0123456789ABCDEFGHIJKLMNOPQRSTUV", "ak_live_0123456789ABCDEFGHIJKLMNOPQRSTU-"] {
+        for bad in
+            ["", "ak_live_", "ak_test_0123456789ABCDEFGHIJKLMNOPQRSTUV", "ak_live_0123456789ABCDEFGHIJKLMNOPQRSTU-"]
+        {
             assert!(bad.parse::<KeySecret>().is_err(), "{bad}");
         }
     }

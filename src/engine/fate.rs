@@ -1,8 +1,8 @@
 //! What became of an artifact: programs that come over HTTP are told why it is not there.
 
+use crate::artifact::Result;
 use crate::artifact::ids::ArtifactId;
 use crate::artifact::record::{Artifact, Life};
-use crate::artifact::Result;
 use crate::engine::store::Store;
 
 /// What an ID leads to, now.

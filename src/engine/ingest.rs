@@ -16,6 +16,7 @@ use crate::blob::Body;
 use crate::catalog::{Birth, Commit, CommitError, Committed, FileStat, Outcome, Payload};
 use crate::engine::failpoints::hit;
 use crate::engine::store::{BYTES_IN_FLIGHT, Durability, Store, blocking};
+use crate::metrics;
 use crate::staging::file::StagingFile;
 use crate::staging::hash::{Digest, hash_bytes};
 
@@ -410,6 +411,11 @@ fn log_commit(committed: &Committed, dedup: bool, [hashing, uploading, recording
         Outcome::Collapsed => "collapsed",
         Outcome::Idempotent => "idempotent",
     };
+    metrics::get().committed(
+        outcome,
+        a.size,
+        dedup || matches!(committed.outcome, Outcome::Same | Outcome::Idempotent),
+    );
     let millis = |d: Duration| d.as_secs_f64() * 1000.0;
     tracing::info!(
         artifact = %a.id,

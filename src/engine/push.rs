@@ -266,11 +266,7 @@ impl Store {
         let mut step = Step { total, what: what.to_owned(), ..Step::default() };
         loop {
             let mut piece = Vec::with_capacity(PIECE);
-            let got = (&mut *reader)
-                .take(PIECE as u64)
-                .read_to_end(&mut piece)
-                .await
-                .map_err(|e| unreadable(&e))?;
+            let got = (&mut *reader).take(PIECE as u64).read_to_end(&mut piece).await.map_err(|e| unreadable(&e))?;
             if got == 0 {
                 break;
             }

@@ -11,6 +11,7 @@ pub mod conditional;
 pub mod content;
 pub mod disposition;
 pub mod errors;
+pub mod health;
 pub mod idle;
 pub mod links;
 pub mod media;
@@ -31,12 +32,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::json;
 
 use crate::artifact::key::Rate;
 use crate::engine::store::Store;
 use crate::http::api::Api;
 pub use errors::Problem;
+use health::Probe;
 pub use server::{Bound, serve};
 pub use takeover::{Listening, serve_or_wait};
 
@@ -121,6 +122,9 @@ pub struct App {
     /// See [`Limits::answer`].
     pub answer: Duration,
     pub api: Arc<Api>,
+    /// Only programs of this machine reach us, and no proxy speaks for others.
+    pub private: bool,
+    pub probe: Arc<Probe>,
 }
 
 impl App {
@@ -152,9 +156,19 @@ impl App {
 /// All addresses.
 pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
     let api = Arc::new(Api::new(config.rate, config.max_ttl, config.trust_proxy));
-    let app = App { store, link_mode: config.link_mode, answer: config.limits.answer, api };
+    let app = App {
+        store,
+        link_mode: config.link_mode,
+        answer: config.limits.answer,
+        api,
+        private: config.listen.ip().is_loopback() && !config.trust_proxy,
+        probe: Arc::default(),
+    };
     Router::new()
-        .route("/health", get(health))
+        .route("/health", get(health::live))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
         .merge(links::routes())
@@ -166,10 +180,6 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         .layer(middleware::from_fn(errors::for_people))
         .layer(middleware::from_fn(common_headers))
         .with_state(app)
-}
-
-async fn health() -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], axum::Json(json!({"status": "ok"}))).into_response()
 }
 
 /// An answer that does not begin in time is a 503.

@@ -28,7 +28,8 @@ pub async fn query(store: &Store, purpose: Purpose, id: &str, expires: i64) -> R
 /// Of the catalog.
 pub async fn permits(store: &Store, purpose: Purpose, id: &str, query: &str) -> Result<bool> {
     let value = |name: &str| query.split('&').find_map(|p| p.strip_prefix(name)?.strip_prefix('='));
-    let (Some(expires), Some(given)) = (value("expires").and_then(|e| e.parse::<i64>().ok()), value("signature")) else {
+    let (Some(expires), Some(given)) = (value("expires").and_then(|e| e.parse::<i64>().ok()), value("signature"))
+    else {
         return Ok(false);
     };
     let right = signature(&store.secret("urls").await?, purpose, id, expires);
@@ -51,7 +52,9 @@ mod tests {
         let one = of(Purpose::Download, "art_1", 5);
         assert_eq!(one.len(), LEN);
         assert_eq!(one, of(Purpose::Download, "art_1", 5));
-        for other in [of(Purpose::Upload, "art_1", 5), of(Purpose::Download, "art_2", 5), of(Purpose::Download, "art_1", 6)] {
+        for other in
+            [of(Purpose::Upload, "art_1", 5), of(Purpose::Download, "art_2", 5), of(Purpose::Download, "art_1", 6)]
+        {
             assert_ne!(one, other);
         }
         assert_ne!(one, signature(&[8; 32], Purpose::Download, "art_1", 5));

@@ -15,6 +15,7 @@ use crate::catalog::CommitError;
 
 impl From<rusqlite::Error> for Error {
     fn from(e: rusqlite::Error) -> Self {
+        crate::metrics::get().catalog_errors.inc();
         use rusqlite::ErrorCode as C;
         match e.sqlite_error_code() {
             Some(C::DiskFull) => Error::new(Kind::NoSpace, "the disk of the catalog is full"),

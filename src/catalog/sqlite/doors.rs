@@ -207,8 +207,12 @@ fn loose_session(c: &Connection, origin: Origin, tenant: TenantId, now: Timestam
         return Ok(found);
     }
     let root = codec::draw(c, 1)?;
-    c.prepare_cached("INSERT INTO sessions(tenant, name, root, created) VALUES (?, ?, ?, ?)")?
-        .execute(params![tenant.0, name.as_str(), int(root), now.0])?;
+    c.prepare_cached("INSERT INTO sessions(tenant, name, root, created) VALUES (?, ?, ?, ?)")?.execute(params![
+        tenant.0,
+        name.as_str(),
+        int(root),
+        now.0
+    ])?;
     let session = c.last_insert_rowid();
     // Its root has no name anywhere: no directory shows it.
     c.prepare_cached(

@@ -1,10 +1,11 @@
 //! Closing: FLUSH, fsync, RELEASE, and what becomes of the staging file afterwards.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::artifact::ids::Ino;
 use crate::artifact::{Error, Kind, Result};
+use crate::metrics;
 use crate::staging::file::Freeze;
 use crate::staging::journal::Record;
 
@@ -23,7 +24,12 @@ impl Volume {
     /// What [`Volume::save`] says; then the bytes are kept.
     pub async fn flush(self: &Arc<Self>, fh: u64) -> Result<()> {
         match &*self.handles.get(fh)? {
-            Handle::File { live, write: true, .. } => self.save(live, Why::Flush(fh)).await,
+            Handle::File { live, write: true, .. } => {
+                let started = Instant::now();
+                let saved = self.save(live, Why::Flush(fh)).await;
+                metrics::get().closed(started.elapsed(), saved.is_ok());
+                saved
+            }
             _ => Ok(()),
         }
     }

@@ -156,11 +156,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 /// A session's name and everything else that is said of an artifact. What is empty is not said.
-pub fn labels(
-    app: &App,
-    body: LabelsBody,
-    headers: &HeaderMap,
-) -> Result<(Option<SessionName>, Labels), Problem> {
+pub fn labels(app: &App, body: LabelsBody, headers: &HeaderMap) -> Result<(Option<SessionName>, Labels), Problem> {
     let said = |text: Option<String>| text.filter(|t| !t.is_empty());
     let session = said(body.session_id).map(|s| SessionName::from_str(&s)).transpose().map_err(problem)?;
     let mut explicit = Metadata::default();
@@ -235,7 +231,9 @@ mod tests {
     #[test]
     fn moments_survive_a_client_that_does_not_encode() {
         let noon = Timestamp::parse_rfc3339("2026-01-31T12:00:00Z").unwrap();
-        for text in ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00+01:00", "2026-01-31T13:00:00 01:00", "2026-01-31T12:00:00"] {
+        for text in
+            ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00+01:00", "2026-01-31T13:00:00 01:00", "2026-01-31T12:00:00"]
+        {
             assert_eq!(moment("t", text).unwrap(), noon, "{text}");
         }
         assert!(moment("t", "2026-01-31").is_ok() && moment("t", "soon").is_err() && moment("t", "").is_err());

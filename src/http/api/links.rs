@@ -36,11 +36,8 @@ pub async fn create(
         return Err(invalid(format!("expires_in must be from 1 to {LONGEST} seconds.")));
     }
     let artifact = standing(&app, &id).await?;
-    let new = app
-        .store
-        .create_link(LinkTarget::Artifact(artifact.id), seconds.map(Ttl::Seconds))
-        .await
-        .map_err(problem)?;
+    let new =
+        app.store.create_link(LinkTarget::Artifact(artifact.id), seconds.map(Ttl::Seconds)).await.map_err(problem)?;
     let url = app.told(&headers, &new.url);
     Ok((StatusCode::CREATED, axum::Json(LinkBody::new(&new.link, Some(url)))))
 }

@@ -145,7 +145,9 @@ mod tests {
         ] {
             assert!(is_slow(&method, path), "{path}");
         }
-        for (method, path) in [(Method::GET, "/v1/artifacts"), (Method::POST, "/v1/artifacts/a/links"), (Method::PUT, "/x")] {
+        for (method, path) in
+            [(Method::GET, "/v1/artifacts"), (Method::POST, "/v1/artifacts/a/links"), (Method::PUT, "/x")]
+        {
             assert!(!is_slow(&method, path), "{path}");
         }
     }

@@ -75,6 +75,8 @@ pub async fn unpublish(
 }
 
 fn word(name: &str, value: String) -> Result<String, Problem> {
-    let fine = !value.is_empty() && value.len() <= WORD_MAX && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let fine = !value.is_empty()
+        && value.len() <= WORD_MAX
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     if fine { Ok(value) } else { Err(invalid(format!("{name} must be a word of at most {WORD_MAX} letters."))) }
 }

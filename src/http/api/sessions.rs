@@ -86,13 +86,15 @@ fn body(s: &SessionSummary) -> SessionBody {
     responses((status = 200, description = "Sealed, now or before", body = Sealed), (status = "4XX", description = "Unknown", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]
 pub async fn seal(State(app): State<App>, _: Writer, input::Id(id): input::Id) -> Result<axum::Json<Sealed>, Problem> {
-    let unknown =
-        || Problem::new(StatusCode::NOT_FOUND, "session_not_found", format!("There is no session '{id}' with artifacts."));
+    let unknown = || {
+        Problem::new(StatusCode::NOT_FOUND, "session_not_found", format!("There is no session '{id}' with artifacts."))
+    };
     let Ok(name) = id.parse() else { return Err(unknown()) };
     let store = &app.store;
     let session = store.catalog.session(store.tenant.id, &name).await?.ok_or_else(unknown)?;
     if session.sealed.is_none() {
-        let artifacts = store.sessions().await?.into_iter().find(|s| s.session.id == session.id).map_or(0, |s| s.artifacts);
+        let artifacts =
+            store.sessions().await?.into_iter().find(|s| s.session.id == session.id).map_or(0, |s| s.artifacts);
         if artifacts == 0 {
             return Err(unknown());
         }

@@ -39,8 +39,7 @@ pub async fn announce(
     }
     let (session, labels) = input::labels(&app, asked.labels, &headers)?;
     let content_type = labels.content_type.clone();
-    let what =
-        Announcement { session, filename: asked.filename.clone().into_bytes(), size: asked.size_bytes, labels };
+    let what = Announcement { session, filename: asked.filename.clone().into_bytes(), size: asked.size_bytes, labels };
     let (upload, to) = app.store.announce_upload(what).await.map_err(problem)?;
     let left = u64::try_from(upload.expires.parts().0 - app.store.clock.now().parts().0).unwrap_or(0);
     let id = upload.id.to_string();
