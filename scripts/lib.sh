@@ -12,6 +12,9 @@ MCP_VERSION=2.3.0
 PLAYWRIGHT_VERSION=1.65.2
 INSPECTOR_VERSION=0.15.0
 AXE_VERSION=4.14.1
+# The published client of the API that ours is compatible with, and a fuzzer of API descriptions.
+ARTIFACTA_VERSION=0.3.0
+SCHEMATHESIS_VERSION=4.32.5
 GARAGE_VERSION=2.5.0
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }

@@ -8,5 +8,6 @@ mod http;
 mod mcp;
 mod mount;
 mod pages;
+mod rest;
 mod store;
 mod support;

@@ -169,6 +169,7 @@ mod tests {
             deleted: None,
             recovered: false,
             deleted_by: None,
+            attempt: None,
         }
     }
 

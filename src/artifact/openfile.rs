@@ -1,257 +1,189 @@
-//! One open inode: which of its events makes an artifact (DESIGN §3.2, §3.3).
+//! One open inode: which of its events makes an artifact (DESIGN §3.2, §3.3), and what becomes of its staging file.
 //!
-//! Pure decisions on a small state. The caller looks at the staging file ([`Seen`]), asks, does what it is told, and
-//! tells the state what came of it; it holds the inode's lock from the look to the telling of `began`, and again
-//! for `committed` or `failed`, but not while bytes travel. When a commit has ended and nobody has the file open, it
-//! asks [`OpenState::decide_release`] again: that settles the file, or tries once more what failed.
+//! Pure decisions about what the caller has seen. The caller looks and asks while it holds the inode's save lock, so saves of one
+//! inode follow one another; it drops neither lock nor answer until the save has ended. Programs go on writing meanwhile: what
+//! they change after the look is another state of the bytes, which the next event finds unsaved.
 //!
 //! - A FLUSH that finds unsaved bytes commits them before it is answered, whoever closes.
 //! - A FLUSH of an empty file defers: `echo hi > f` closes once before its first byte, and that is no artifact yet.
-//! - The last RELEASE commits what no FLUSH saw (stores through a mapping, a deferred record).
-//! - What one handle commits in a row is one artifact: the later collapses the earlier.
+//! - The last RELEASE of a writer commits what no FLUSH saw (stores through a mapping, a deferred record).
+//! - What one handle commits in a row is one artifact: the later replaces the earlier.
 //! - A file without a name, or with one of scratch, never becomes an artifact.
+//! - A version whose writer goes on must not live in the staging file that he writes to.
 
-/// One open file description, as FUSE's `fh`: what `dup` and `fork` share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Handle(pub u64);
+/// Number of an open file description, FUSE's `fh`: what `dup` and `fork` share. 0 is none.
+pub type Handle = u64;
 
-/// What the caller sees of the staging file at the moment of asking.
+/// Who asks for a save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen<S> {
-    /// Bytes.
-    pub size: u64,
-    /// Tells one state of the bytes from another: equal stamps, equal bytes.
-    pub stamp: S,
+pub enum Why {
+    /// `close()` of handle `.0`: an empty file may leave its record to the next close or the release.
+    Flush(Handle),
+    /// `fsync()` of handle `.0`: everything, and in the store.
+    Fsync(Handle),
+    /// The last release of a writer: everything, empty or not.
+    Release(Handle),
+    /// The inode needs a place in the catalog now (a link, a rename over a committed file, `setxattr`).
+    Birth,
+    /// A mapping that outlived `close` is gone: hash whatever the stamp says.
+    Linger,
+    /// The bytes of the version committed last were written over where they lay, by the handle that made it. What stands there
+    /// now takes its place.
+    Overtaken,
 }
 
-/// Through what an artifact of this open inode came into being.
+/// Who made the last artifact of an open inode: its next one replaces that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
-    /// A FLUSH, fsync or RELEASE of this handle.
     Handle(Handle),
-    /// A name given to scratch while it was open: whoever goes on writing replaces it.
-    Naming,
+    /// The inode got its place in the catalog while handles below this number were open: what they go on to write
+    /// replaces it, what later ones write does not.
+    Birth {
+        before: Handle,
+    },
 }
 
-/// State of one inode that is open, or whose staging file is still there. `S`: stamp; `A`: artifact ID.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenState<S, A> {
+/// How the staging file stands to what was committed from it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {
+    /// Those that were committed, beyond doubt.
+    Saved,
+    /// Nothing shows a change, but one may have left no trace: a store through a mapping, a stamp too young.
+    Doubtful,
+    /// Others, or none were ever committed.
+    Unsaved,
+}
+
+/// An inode at the moment of asking for a save.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Bytes of the staging file.
+    pub size: u64,
+    pub bytes: Bytes,
     /// Open handles that can write.
-    pub writers: u32,
-    /// Open handles that cannot.
-    pub readers: u32,
-    /// The state of the staging file that the catalog has; `None` as long as it has none of it (a new file, one
-    /// opened with `O_TRUNC`).
-    pub committed: Option<S>,
-    /// The state that is being committed now. There is never more than one commit of an inode on its way.
-    pub in_flight: Option<S>,
-    /// A close of the empty file left its record to the next close or release.
-    pub deferred: bool,
-    /// It has no name (unlinked, or made by `O_TMPFILE`).
-    pub orphan: bool,
-    pub sealed: bool,
-    /// Its name matches the ignore rules.
-    pub scratch: bool,
-    /// The last artifact made while open, which the same maker's next one replaces.
-    pub made: Option<(Maker, A)>,
+    pub writers: usize,
+    /// It has no name, or one of scratch.
+    pub nameless: bool,
 }
 
-impl<S, A> Default for OpenState<S, A> {
-    fn default() -> Self {
-        Self {
-            writers: 0,
-            readers: 0,
-            committed: None,
-            in_flight: None,
-            deferred: false,
-            orphan: false,
-            sealed: false,
-            scratch: false,
-            made: None,
+impl Why {
+    /// The handle on whose behalf; 0: nobody's.
+    #[must_use]
+    pub fn handle(self) -> Handle {
+        match self {
+            Why::Flush(h) | Why::Fsync(h) | Why::Release(h) => h,
+            Why::Birth | Why::Linger | Why::Overtaken => 0,
+        }
+    }
+
+    /// Whether what was seen is to be hashed and committed before this is answered.
+    #[must_use]
+    pub fn saves(self, seen: Seen) -> bool {
+        if seen.nameless || (seen.bytes == Bytes::Saved && self != Why::Linger) {
+            return false;
+        }
+        match self {
+            // Nothing to store yet: `echo hi > f` closes a duplicate before the first byte is written.
+            Why::Flush(_) => seen.size > 0,
+            // A new writer came between the last close and its release: his own close saves, and what he has just
+            // truncated is no version.
+            Why::Release(_) | Why::Linger => seen.writers == 0,
+            Why::Fsync(_) | Why::Birth | Why::Overtaken => true,
+        }
+    }
+
+    /// The artifact, of those made while the inode is open the last, that this save's takes the place of.
+    #[must_use]
+    pub fn replaces<A: Copy>(self, last: Option<(A, Maker)>) -> Option<A> {
+        let (artifact, maker) = last?;
+        let own = match maker {
+            Maker::Handle(h) => h == self.handle(),
+            Maker::Birth { before } => self.handle() != 0 && self.handle() < before,
+        };
+        // What the last writer left is replaced by what his mapping added.
+        (own || matches!(self, Why::Linger | Why::Overtaken)).then_some(artifact)
+    }
+
+    /// Who will have made what this save commits. `next`: a number above those of all handles so far.
+    #[must_use]
+    pub fn maker(self, next: Handle) -> Maker {
+        match self.handle() {
+            0 => Maker::Birth { before: next },
+            handle => Maker::Handle(handle),
+        }
+    }
+
+    /// Whether somebody may write to the staging file after this save, over the version that it made. `last`: who made the
+    /// artifact before that. (A close says "nobody" of the common case, one descriptor; a handle that saved before has more.)
+    #[must_use]
+    pub fn goes_on(self, last: Option<Maker>) -> bool {
+        match self {
+            Why::Fsync(_) | Why::Birth | Why::Overtaken => true,
+            Why::Flush(handle) => last == Some(Maker::Handle(handle)),
+            Why::Release(_) | Why::Linger => false,
         }
     }
 }
 
-/// What to do before a FLUSH, an fsync or a rename is answered.
+/// What a RELEASE leads to, when its handle is out of the counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlushDecision<A> {
-    /// Answer 0: nothing to save.
+pub enum Released {
+    /// Another writer has it open and will see to it.
     Nothing,
-    /// Answer 0: no byte to save; a later close or release makes the record. Tell [`OpenState::deferred_record`].
-    Defer,
-    /// Commit what was seen ([`OpenState::began`]), then answer with the outcome.
-    Commit { collapse: Option<A> },
-    /// The very same state is being committed: answer with that outcome.
-    Join,
-    /// An older state is being committed: ask again when that is done.
-    Wait,
-    /// Answer that the session is sealed.
-    Refuse,
+    /// Nobody can write: save what is unsaved, then part from the staging file.
+    Finish,
+    /// There is nothing to save and nothing to part from.
+    Retire,
 }
 
-/// What to do after a RELEASE (there is nobody to answer), or when a commit, a retry or a refused freeze calls for
-/// another look at a file that is not open.
+/// Decides a RELEASE. `staged`: there is a staging file, or a name that has no record yet.
+#[must_use]
+pub fn released(writers: usize, staged: bool) -> Released {
+    match (writers, staged) {
+        (1.., _) => Released::Nothing,
+        (0, true) => Released::Finish,
+        (0, false) => Released::Retire,
+    }
+}
+
+/// An inode that nobody has open and whose staging file may be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReleaseDecision<A> {
-    /// Others have it open and will see to it.
-    StillOpen,
-    /// Commit what was seen, then ask again. If it fails the bytes stay, and it is tried again.
-    Commit { collapse: Option<A> },
-    /// A commit is on its way: ask again when that is done.
-    Wait,
-    /// All is in the catalog: freeze the staging file and settle it.
-    Settle,
-    /// Scratch: the staging file stays as it is.
-    Keep,
-    /// Nobody can ever see these bytes: drop the staging file.
-    Discard,
+pub struct Leaving {
+    /// Its last name is gone.
+    pub orphan: bool,
+    /// A mapping may still change it: somebody had it open for both reading and writing, and it was not frozen since.
+    pub mappable: bool,
+    /// By what the stamp says.
+    pub bytes: Bytes,
+    /// The catalog's version lives in this very file.
+    pub provisional: bool,
 }
 
-impl<S: Copy + PartialEq, A: Copy> OpenState<S, A> {
-    /// Whether the catalog lacks what was seen.
-    #[must_use]
-    pub fn is_dirty(&self, seen: Seen<S>) -> bool {
-        self.committed != Some(seen.stamp)
-    }
+/// What becomes of a staging file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Prove that no mapping is left, then ask again.
+    Freeze,
+    /// It holds what no save has seen: save first.
+    Save,
+    /// It becomes the blob: the settler moves it into the store.
+    Settle,
+    /// Nothing needs it (but a cache may like it).
+    PutAway,
+}
 
+impl Leaving {
     #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.writers + self.readers > 0
-    }
-
-    /// FLUSH: one `close()` of one of the descriptors of `handle`.
-    #[must_use]
-    pub fn decide_flush(&self, handle: Handle, seen: Seen<S>) -> FlushDecision<A> {
-        match self.decide_sync(handle, seen) {
-            FlushDecision::Commit { .. } if seen.size == 0 => FlushDecision::Defer,
-            decision => decision,
-        }
-    }
-
-    /// `fsync`: as FLUSH, but nothing is put off. (Of scratch it demands that the caller syncs the staging file.)
-    #[must_use]
-    pub fn decide_sync(&self, handle: Handle, seen: Seen<S>) -> FlushDecision<A> {
-        if self.orphan || !self.is_dirty(seen) {
-            return FlushDecision::Nothing;
-        }
-        match self.in_flight {
-            Some(stamp) if stamp == seen.stamp => FlushDecision::Join,
-            Some(_) => FlushDecision::Wait,
-            None if self.sealed => FlushDecision::Refuse,
-            None if self.scratch => FlushDecision::Nothing,
-            None => FlushDecision::Commit { collapse: self.collapse(handle) },
-        }
-    }
-
-    /// RELEASE of `handle`, after [`OpenState::released`].
-    #[must_use]
-    pub fn decide_release(&self, handle: Handle, seen: Seen<S>) -> ReleaseDecision<A> {
-        if self.in_flight.is_some() {
-            return ReleaseDecision::Wait;
-        }
-        if !self.orphan && !self.sealed && !self.scratch && self.is_dirty(seen) {
-            // An empty file that one handle left and another still holds has a record to come; bytes, if there are
-            // any by now, are the other's, and its close commits them.
-            if self.writers == 0 || (self.deferred && seen.size == 0) {
-                return ReleaseDecision::Commit { collapse: self.collapse(handle) };
-            }
-        }
-        if self.is_open() {
-            ReleaseDecision::StillOpen
-        } else if !self.orphan && !self.is_dirty(seen) {
-            ReleaseDecision::Settle
-        } else if self.orphan || self.sealed {
-            ReleaseDecision::Discard
+    pub fn decide(self) -> Part {
+        if self.mappable && !self.orphan {
+            Part::Freeze
+        } else if self.bytes == Bytes::Unsaved && !self.orphan {
+            Part::Save
+        } else if self.provisional {
+            Part::Settle
         } else {
-            ReleaseDecision::Keep
+            Part::PutAway
         }
-    }
-
-    /// A new name, scratch or not, by rename or (for `O_TMPFILE`) by link, before [`OpenState::named`]: bytes that
-    /// had no real name and get one are committed under it before the call is answered.
-    #[must_use]
-    pub fn decide_name(&self, to_scratch: bool, seen: Seen<S>) -> FlushDecision<A> {
-        if self.sealed {
-            return FlushDecision::Refuse;
-        }
-        let had_none = self.scratch || self.orphan;
-        if !had_none || to_scratch || !self.is_dirty(seen) {
-            return FlushDecision::Nothing;
-        }
-        match self.in_flight {
-            Some(_) => FlushDecision::Wait,
-            None if seen.size == 0 && self.writers > 0 => FlushDecision::Defer,
-            None => {
-                let collapse = self.made.and_then(|(maker, artifact)| (maker == Maker::Naming).then_some(artifact));
-                FlushDecision::Commit { collapse }
-            }
-        }
-    }
-
-    fn collapse(&self, handle: Handle) -> Option<A> {
-        self.made.and_then(|(maker, artifact)| match maker {
-            Maker::Handle(other) if other != handle => None,
-            Maker::Handle(_) | Maker::Naming => Some(artifact),
-        })
-    }
-
-    // ---- what came of it -----------------------------------------------------------------------------
-
-    pub fn opened(&mut self, writes: bool) {
-        // Those who went on after a naming are gone: what they left is a version of its own.
-        if self.writers == 0 && matches!(self.made, Some((Maker::Naming, _))) {
-            self.made = None;
-        }
-        let count = if writes { &mut self.writers } else { &mut self.readers };
-        *count += 1;
-    }
-
-    /// A handle is gone. One too many is a fault of the caller and changes nothing.
-    pub fn released(&mut self, writes: bool) {
-        let count = if writes { &mut self.writers } else { &mut self.readers };
-        *count = count.saturating_sub(1);
-    }
-
-    /// A FLUSH was answered with its record left for later.
-    pub fn deferred_record(&mut self) {
-        self.deferred = true;
-    }
-
-    /// A commit of this state sets out.
-    pub fn began(&mut self, stamp: S) {
-        self.in_flight = Some(stamp);
-    }
-
-    /// The catalog has the state `stamp`: of the snapshot that was committed, which is not always the one of
-    /// [`OpenState::began`].
-    pub fn committed(&mut self, stamp: S, maker: Maker, artifact: A) {
-        self.in_flight = None;
-        self.committed = Some(stamp);
-        self.deferred = false;
-        // With nobody left to go on, it is a version in its own right.
-        let goes_on = matches!(maker, Maker::Handle(_)) || self.writers > 0;
-        self.made = goes_on.then_some((maker, artifact));
-    }
-
-    /// The commit failed: the bytes are unsaved as before.
-    pub fn failed(&mut self) {
-        self.in_flight = None;
-    }
-
-    /// Its last name is gone.
-    pub fn orphaned(&mut self) {
-        self.orphan = true;
-        self.made = None;
-    }
-
-    /// It has a new name.
-    pub fn named(&mut self, scratch: bool) {
-        self.scratch = scratch;
-        self.orphan = false;
-    }
-
-    pub fn sealed(&mut self) {
-        self.sealed = true;
     }
 }
 

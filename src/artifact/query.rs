@@ -16,6 +16,10 @@ pub struct Query {
     pub agent: Option<String>,
     /// All must hold.
     pub metadata: Vec<(String, String)>,
+    /// Keys and patterns of their values: `*` any text, `?` one character, `[a-z]` one of them. All must hold.
+    pub patterns: Vec<(String, String)>,
+    /// Bytes, at least and at most.
+    pub sizes: (Option<u64>, Option<u64>),
     /// Exact path inside the session.
     pub filename: Option<Vec<u8>>,
     /// Exact, or `image/*`.
@@ -40,6 +44,8 @@ impl Query {
             session: None,
             agent: None,
             metadata: Vec::new(),
+            patterns: Vec::new(),
+            sizes: (None, None),
             filename: None,
             content_type: None,
             since: None,
@@ -57,6 +63,26 @@ pub struct Page {
     pub artifacts: Vec<Artifact>,
     /// Put it into [`Query::after`] for the next page; none: this was the last.
     pub next: Option<(Timestamp, ArtifactId)>,
+}
+
+/// How use is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    Session,
+    Agent,
+    /// Of creation, UTC.
+    Day,
+}
+
+/// A part of what lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// The session, agent or day; none: without one.
+    pub key: Option<String>,
+    pub artifacts: u64,
+    pub logical_bytes: u64,
+    /// Of those, bytes that no older artifact has: what deduplication left to store.
+    pub new_bytes: u64,
 }
 
 /// What a tenant holds.

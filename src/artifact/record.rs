@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
 use super::metadata::{Defaults, Metadata, Provenance};
 use super::name::{Name, SessionName, display_bytes};
+use super::step::AttemptOf;
 use super::time::{Timestamp, Ttl};
 
 /// A named group of outputs.
@@ -138,6 +139,8 @@ pub struct Artifact {
     pub recovered: bool,
     /// Who deleted it, as far as that is known: an agent, or a program and its user.
     pub deleted_by: Option<String>,
+    /// The attempt of a step that wrote it.
+    pub attempt: Option<AttemptOf>,
 }
 
 impl Artifact {

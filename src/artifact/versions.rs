@@ -26,7 +26,12 @@ pub struct Rules {
     pub window: Duration,
     /// At least 1; none: all.
     pub keep: Option<u32>,
+    /// For how long an idempotency key names its operation; none: [`KEYS`].
+    pub keys: Option<Duration>,
 }
+
+/// A day, as Stripe and Artifacta have it.
+pub const KEYS: Duration = Duration::from_hours(24);
 
 /// The door whose versions may replace one another: a program that calls `push` or the API means each of its versions.
 const MOUNT: &str = "mount";
@@ -39,6 +44,13 @@ pub fn same_writer(a: &Provenance, b: &Provenance) -> bool {
 }
 
 impl Rules {
+    /// When the window of idempotency keys began.
+    #[must_use]
+    pub fn keyed_since(&self, now: Timestamp) -> Timestamp {
+        let window = i64::try_from(self.keys.unwrap_or(KEYS).as_nanos()).unwrap_or(i64::MAX);
+        Timestamp(now.0.saturating_sub(window))
+    }
+
     /// May a commit at `now` by `writer` replace the version that `earlier` made, whose run of replaced versions began at
     /// `began`? (Whether something holds on to it is the caller's to ask.)
     #[must_use]
@@ -98,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_window_is_open_below_its_length_and_never_backwards() {
-        let (rules, w) = (Rules { window: Duration::from_secs(2), keep: None }, writer("/bin/sh", 0));
+        let (rules, w) = (Rules { window: Duration::from_secs(2), ..Rules::default() }, writer("/bin/sh", 0));
         let at = |seconds| rules.replaces(&w, Timestamp(10 * SECOND), &w, Timestamp(seconds * SECOND));
         assert!(at(10) && at(11));
         assert!(!at(12) && !at(9) && !at(1000));

@@ -9,7 +9,6 @@
 
 use async_trait::async_trait;
 
-use super::Origin;
 use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, TenantId};
 use crate::artifact::key::ApiKey;
@@ -80,7 +79,7 @@ pub trait Doors: Send + Sync + 'static {
 
     // ---- artifacts -----------------------------------------------------------------------------------
     /// Finds the tenant's loose session or makes it.
-    async fn loose_session(&self, origin: Origin, tenant: TenantId, now: Timestamp) -> Result<Session>;
+    async fn loose_session(&self, tenant: TenantId, now: Timestamp) -> Result<Session>;
     /// As [`super::Catalog::artifact`], but also one that has expired and is not swept yet.
     async fn former(&self, tenant: TenantId, id: ArtifactId) -> Result<Option<Artifact>>;
     /// Puts an earlier version into the trash, the newest untouched. `NotFound` when it is none, `Sealed`.

@@ -18,7 +18,9 @@
 //!
 //! [`Kind::Sealed`]: crate::artifact::Kind::Sealed
 
+pub mod attempts;
 pub mod doors;
+pub mod quotas;
 pub mod sqlite;
 pub mod upkeep;
 
@@ -36,6 +38,7 @@ use crate::artifact::record::{
     Artifact, Blob, Chunks, DirEntry, Labels, Link, LinkTarget, Manifest, Node, NodeKind, Session, SessionSummary,
     StoreState, Tenant,
 };
+use crate::artifact::step::AttemptId;
 use crate::artifact::time::Timestamp;
 
 /// Who asks for a change: it does not hear of its own changes from [`Catalog::changes`].
@@ -138,6 +141,8 @@ pub struct Commit {
     /// Guessed; `labels.content_type` wins.
     pub content_type: String,
     pub labels: Labels,
+    /// The attempt of a step that writes.
+    pub attempt: Option<AttemptId>,
     pub mtime: Timestamp,
     pub stat: FileStat,
     pub now: Timestamp,
@@ -262,7 +267,7 @@ pub struct RecordCheck {
 }
 
 #[async_trait]
-pub trait Catalog: upkeep::Upkeep + doors::Doors + Send + Sync + 'static {
+pub trait Catalog: upkeep::Upkeep + doors::Doors + attempts::Attempts + quotas::Quotas + Send + Sync + 'static {
     // ---- reading: one row ----------------------------------------------------------------------------
     /// The tenant of that name, created at the first asking.
     async fn tenant(&self, name: &TenantName, now: Timestamp) -> Result<Tenant>;

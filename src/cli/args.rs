@@ -1,14 +1,19 @@
 //! What can be written on the command line. Every setting is also read from `OUTPUTFS_*` and from `config.toml`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::artifact::name::{SessionName, TenantName};
+use crate::artifact::step::StepName;
 use crate::artifact::time::Ttl;
-use crate::cli::value::{self, Http, Keep, Meta, Moment};
+use crate::cli::value::{self, Condition, Keep, Meta, Moment};
+
+mod http;
+mod limits;
+pub use http::{HttpArgs, KeyCommand, KeySub, McpAccessArg, McpArgs, ServeArgs, ServerArgs};
+pub use limits::{ByArg, QuotaArgs, QuotaCommand, QuotaSub, UsageArgs};
 
 /// How `mount` tells its child to be the daemon: the child has the very arguments of its parent.
 pub const DAEMON_VARIABLE: &str = "OUTPUTFS_INTERNAL_DAEMON";
@@ -105,6 +110,10 @@ pub struct Global {
     /// Versions that a file keeps, the newest among them; linked ones besides: 1, 50, all [default: 10]
     #[arg(long, global = true, value_name = "N", env = "OUTPUTFS_KEEP_VERSIONS", hide_env_values = true)]
     pub keep_versions: Option<Keep>,
+    /// For how long a retry key means the same operation: 1h, 7d [default: 24h]
+    #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_IDEMPOTENCY_WINDOW", hide_env_values = true,
+          value_parser = value::duration)]
+    pub idempotency_window: Option<Duration>,
     /// Limit of scratch files, which are kept in the state directory: 500MB, 10GiB [default: 10GiB]
     #[arg(long, global = true, value_name = "SIZE", env = "OUTPUTFS_SCRATCH_LIMIT", hide_env_values = true,
           value_parser = value::size)]
@@ -143,17 +152,6 @@ pub struct SessionArg {
     /// The session (its name: letters, digits, '.', '_', '-')
     #[arg(short, long, value_name = "NAME", env = "OUTPUTFS_SESSION_ID", hide_env_values = true)]
     pub session: Option<SessionName>,
-}
-
-/// Links over HTTP.
-#[derive(Clone, Debug, Default, Args)]
-pub struct HttpArgs {
-    /// Where links are served, or 'off' [default: 127.0.0.1:7780]
-    #[arg(long, value_name = "ADDR", env = "OUTPUTFS_HTTP", hide_env_values = true)]
-    pub http: Option<Http>,
-    /// How a link's bytes reach the reader [default: stream]
-    #[arg(long, value_name = "MODE", env = "OUTPUTFS_LINK_MODE", hide_env_values = true)]
-    pub link_mode: Option<LinkModeArg>,
 }
 
 /// How a mount behaves.
@@ -195,6 +193,8 @@ pub enum Command {
     Seal(SealArgs),
     /// List or make sessions
     Session(SessionCommand),
+    /// Attempts of a session's steps: how they ended, and what they wrote
+    Steps(StepsArgs),
     /// Say which paths are scratch and never become artifacts (-v: by which rule)
     CheckIgnore(CheckIgnoreArgs),
     /// Delete artifacts (they can be restored)
@@ -207,6 +207,10 @@ pub enum Command {
     Ttl(TtlArgs),
     /// Collect garbage: what has expired, and bytes that nothing needs any more
     Gc(GcArgs),
+    /// Show or set what the tenant may hold
+    Quota(QuotaCommand),
+    /// Show what the tenant holds, by session, agent or day
+    Usage(UsageArgs),
     /// Prove a session's bytes and its manifest
     Verify(VerifyArgs),
     /// Check that the whole store is consistent
@@ -217,6 +221,8 @@ pub enum Command {
     Status,
     /// Serve links alone, without a mount
     Serve(ServeArgs),
+    /// Make, list and revoke keys of the HTTP API
+    Key(KeyCommand),
     /// Speak the Model Context Protocol on standard input and output
     Mcp(McpArgs),
     /// Print a completion script for a shell
@@ -232,6 +238,9 @@ pub struct RunArgs {
     /// Where to mount: made if missing, and then removed again
     #[arg(long, value_name = "DIR", default_value = "outputs")]
     pub mount: PathBuf,
+    /// The command is an attempt of this step: when it succeeds, what only its earlier attempts wrote goes to the trash
+    #[arg(long, value_name = "NAME", env = "OUTPUTFS_STEP", hide_env_values = true)]
+    pub step: Option<StepName>,
     /// Seal the session when the command has succeeded
     #[arg(long)]
     pub seal: bool,
@@ -285,9 +294,15 @@ pub struct LsArgs {
     /// Made by this agent
     #[arg(long, value_name = "ID")]
     pub agent: Option<String>,
-    /// With this metadata; all must hold
-    #[arg(long = "where", value_name = "KEY=VALUE")]
-    pub conditions: Vec<Meta>,
+    /// With this metadata, or with values like 'claude-*' after a ~; all must hold
+    #[arg(long = "where", value_name = "KEY=VALUE|KEY~PATTERN")]
+    pub conditions: Vec<Condition>,
+    /// At least so large: 4096, 1M
+    #[arg(long, value_name = "SIZE", value_parser = value::size)]
+    pub larger: Option<u64>,
+    /// At most so large
+    #[arg(long, value_name = "SIZE", value_parser = value::size)]
+    pub smaller: Option<u64>,
     /// Created since: 90m, 7d, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub since: Option<Moment>,
@@ -411,6 +426,14 @@ pub enum SessionSub {
 }
 
 #[derive(Debug, Args)]
+pub struct StepsArgs {
+    #[arg(value_name = "SESSION")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+}
+
+#[derive(Debug, Args)]
 pub struct RmArgs {
     /// art_… or SESSION/PATH
     #[arg(required = true, value_name = "WHAT")]
@@ -513,45 +536,6 @@ pub struct CheckArgs {
     /// Read and hash every stored byte
     #[arg(long)]
     pub read_data: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct ServeArgs {
-    /// Where to listen [default: 127.0.0.1:7780]
-    #[arg(long = "http", visible_alias = "listen", value_name = "ADDR", env = "OUTPUTFS_HTTP", hide_env_values = true)]
-    pub http: Option<SocketAddr>,
-    /// How a link's bytes reach the reader [default: stream]
-    #[arg(long, value_name = "MODE", env = "OUTPUTFS_LINK_MODE", hide_env_values = true)]
-    pub link_mode: Option<LinkModeArg>,
-    /// What MCP clients of /mcp may do without a key; only on an address of this machine alone
-    #[arg(long, value_name = "WHAT", default_value = "none")]
-    pub mcp: McpAccessArg,
-}
-
-/// What an MCP client may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum McpAccessArg {
-    None,
-    Read,
-    /// And store, delete, make links.
-    Write,
-    /// And seal.
-    Admin,
-}
-
-#[derive(Debug, Args)]
-pub struct McpArgs {
-    #[command(flatten)]
-    pub session: SessionArg,
-    /// A folder whose files the client may have stored by their path; again for more [default: none]
-    #[arg(long = "root", value_name = "DIR")]
-    pub roots: Vec<PathBuf>,
-    /// Nothing can be stored, deleted, linked or sealed
-    #[arg(long)]
-    pub read_only: bool,
-    /// Sealing, which is for good, is refused
-    #[arg(long)]
-    pub no_seal: bool,
 }
 
 #[derive(Debug, Args)]

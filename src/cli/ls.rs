@@ -7,9 +7,9 @@ use crate::artifact::{Kind, Result};
 use crate::cli::Context;
 use crate::cli::args::LsArgs;
 use crate::cli::failure::Outcome;
-use crate::cli::output::artifacts;
+use crate::cli::output::{artifacts, record};
 use crate::cli::target::split;
-use crate::cli::value::Meta;
+use crate::cli::value::Condition;
 use crate::engine::store::Store;
 
 pub async fn run(context: &Context, args: LsArgs) -> Outcome {
@@ -23,12 +23,18 @@ pub async fn run(context: &Context, args: LsArgs) -> Outcome {
         None => None,
     };
     query.agent = args.agent;
-    query.metadata = args.conditions.into_iter().map(|Meta(key, value)| (key, value)).collect();
+    for condition in args.conditions {
+        match condition {
+            Condition::Is(key, value) => query.metadata.push((key, value)),
+            Condition::Like(key, pattern) => query.patterns.push((key, pattern)),
+        }
+    }
+    query.sizes = (args.larger, args.smaller);
     query.since = args.since.map(|m| m.resolve(now));
     query.until = args.until.map(|m| m.resolve(now));
     query.content_type = args.content_type;
     let found = select(&store, query, &prefix, args.limit.unwrap_or(usize::MAX)).await?;
-    let items: Vec<_> = found.iter().map(Artifact::to_json).collect();
+    let items: Vec<_> = found.iter().map(record).collect();
     context.output.list(&items, || artifacts(&found, !one))?;
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod failure;
 mod gc;
 mod inspect;
+mod key;
 mod link;
 mod links;
 mod ls;
@@ -18,6 +19,7 @@ pub mod output;
 pub mod progress;
 mod pull;
 mod push;
+mod quota;
 mod restore;
 mod revoke;
 mod rm;
@@ -25,10 +27,12 @@ mod seal;
 mod session;
 pub mod settings;
 mod status;
+pub mod steps;
 mod target;
 mod trash;
 mod ttl;
 pub mod umount;
+mod usage;
 pub mod value;
 mod verify;
 
@@ -134,7 +138,11 @@ pub async fn execute(context: &Context, command: Command) -> Outcome {
         Command::Verify(args) => verify::run(context, args).await,
         Command::Check(args) => check::run(context, &args).await,
         Command::Doctor => doctor::run(context).await,
+        Command::Steps(args) => steps::run(context, args).await,
+        Command::Quota(args) => quota::run(context, args.command).await,
+        Command::Usage(args) => usage::run(context, &args).await,
         Command::Status => status::run(context).await,
+        Command::Key(args) => key::run(context, args.command).await,
         Command::Completions { shell } => completions::run(shell),
         Command::Man(args) => man::run(&args),
         Command::Run(_) | Command::Mount(_) | Command::Serve(_) | Command::Mcp(_) => {

@@ -167,16 +167,26 @@ pub fn artifacts(list: &[Artifact], sessions: bool) -> Grid {
             Some(name) if sessions => format!("{name}/{path}"),
             _ => path,
         };
-        grid.row([
-            a.id.to_string(),
-            path,
-            human(a.size),
-            a.content_type.clone(),
-            a.store.as_str().to_owned(),
-            when(a.created),
-        ]);
+        grid.row([a.id.to_string(), path, human(a.size), a.content_type.clone(), state(a), when(a.created)]);
     }
     grid
+}
+
+/// Where its bytes are; of a failed attempt of a step that weighs more.
+fn state(a: &Artifact) -> String {
+    match &a.attempt {
+        Some(attempt) if attempt.failed() => String::from("attempt failed"),
+        _ => a.store.as_str().to_owned(),
+    }
+}
+
+/// The record as lists show it: which attempt of which step wrote it belongs to it.
+pub fn record(a: &Artifact) -> serde_json::Value {
+    let mut value = a.to_json();
+    if let Some(of) = &a.attempt {
+        value["attempt"] = serde_json::json!({ "step": of.step, "number": of.number, "state": of.state.as_str() });
+    }
+    value
 }
 
 #[cfg(test)]

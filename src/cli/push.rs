@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::artifact::metadata::Metadata;
 use crate::artifact::name::SessionName;
 use crate::artifact::record::{Artifact, Labels};
+use crate::artifact::step::AttemptId;
 use crate::artifact::time::Ttl;
 use crate::artifact::{Error, Kind, Result};
 use crate::cli::Context;
@@ -25,6 +26,9 @@ pub async fn run(context: &Context, args: PushArgs) -> Outcome {
     let labels = labels(&args)?;
     let plan = plan(&files, &to, args.recursive)?;
     let store = context.open().await?;
+    if let Some(attempt) = attempt()? {
+        store.join_attempt(attempt)?;
+    }
     let pushed = push_all(context, &store, &to.session, plan, &labels).await;
     let closed = store.close().await;
     let (mut done, failed) = pushed;
@@ -93,6 +97,13 @@ fn labels(args: &PushArgs) -> Result<Labels> {
     // The flag wins over the environment.
     labels.idempotency_key = args.idempotency_key.clone().or(labels.idempotency_key);
     Ok(labels)
+}
+
+/// A command of `outputfs run --step` pushes into its attempt.
+fn attempt() -> Result<Option<AttemptId>> {
+    let Some(text) = std::env::var_os("OUTPUTFS_ATTEMPT").filter(|v| !v.is_empty()) else { return Ok(None) };
+    let id = text.to_str().and_then(|t| t.parse().ok()).map(AttemptId);
+    id.map(Some).ok_or_else(|| Error::invalid("OUTPUTFS_ATTEMPT is set by 'outputfs run --step', and to a number"))
 }
 
 /// The same variables that label files written on a mount.

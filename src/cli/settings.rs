@@ -19,7 +19,7 @@ use crate::engine::store::{Durability, Options};
 pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7780);
 
 /// `config.toml`: what may stand in it, each as on the command line.
-pub const KEYS: [&str; 22] = [
+pub const KEYS: [&str; 23] = [
     "state_dir",
     "store",
     "s3_endpoint",
@@ -35,6 +35,7 @@ pub const KEYS: [&str; 22] = [
     "version_age",
     "version_window",
     "keep_versions",
+    "idempotency_window",
     "scratch_limit",
     "public_url",
     "http",
@@ -109,6 +110,7 @@ impl Settings {
             versions: Rules {
                 window: global.version_window.unwrap_or(defaults.versions.window),
                 keep: global.keep_versions.map_or(defaults.versions.keep, |keep| keep.0),
+                keys: global.idempotency_window,
             },
             public_url: public_url.clone().unwrap_or(match file.http {
                 Some(Http::On(addr)) => url_of(addr),
@@ -134,9 +136,10 @@ impl Settings {
     }
 
     /// Links lead to `addr` unless `--public-url` says otherwise.
-    pub fn serve_at(&mut self, addr: SocketAddr) {
+    pub fn serve_at(&mut self, addr: SocketAddr, tls: bool) {
         if self.public_url.is_none() {
-            self.store.options.public_url = url_of(addr);
+            let url = url_of(addr);
+            self.store.options.public_url = if tls { url.replacen("http:", "https:", 1) } else { url };
         }
     }
 }
@@ -246,6 +249,7 @@ fn set(key: &str, value: &toml::Value, global: &mut Global, file: &mut FileSetti
         "upload_timeout" => fill(&mut global.upload_timeout, duration_of(value)?),
         "version_window" => fill(&mut global.version_window, value::window(&text_of(value)?)?),
         "keep_versions" => fill(&mut global.keep_versions, text_or_number(value)?.parse()?),
+        "idempotency_window" => fill(&mut global.idempotency_window, duration_of(value)?),
         "durability" => fill(&mut global.durability, choice(&text_of(value)?)?),
         "trash_grace" => fill(&mut global.trash_grace, duration_of(value)?),
         "gc_grace" => fill(&mut global.gc_grace, duration_of(value)?),

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::artifact::key::Rate;
+use crate::artifact::metadata::check_key;
 use crate::artifact::query::parse_condition;
 use crate::artifact::time::{Timestamp, Ttl};
 use crate::artifact::{Error, Result};
@@ -45,6 +47,34 @@ pub fn duration(text: &str) -> Result<Duration> {
         Ttl::Seconds(seconds) => Ok(Duration::from_secs(seconds)),
         Ttl::Never | Ttl::At(_) => Err(bad()),
     }
+}
+
+/// `100` or `50/500`: requests a second in the long run, and at once after a pause (twice as many unless said).
+///
+/// # Errors
+/// `Invalid`.
+pub fn rate(text: &str) -> Result<Rate> {
+    let wrong =
+        || Error::invalid(format!("'{text}' is not a rate: write 100, or 50/500 for 50 a second and 500 at once"));
+    let number = |t: &str| t.parse::<u32>().ok().filter(|n| *n > 0).ok_or_else(wrong);
+    let (sustained, burst) = text.split_once('/').map_or((text, None), |(s, b)| (s, Some(b)));
+    let sustained = number(sustained)?;
+    let burst = burst.map_or(Ok(sustained.saturating_mul(2)), number)?;
+    Ok(Rate { sustained, burst })
+}
+
+/// The origin of a web page, RFC 6454: scheme, host and port; or `*`.
+///
+/// # Errors
+/// `Invalid`.
+pub fn origin(text: &str) -> Result<String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let fine =
+        rest.is_some_and(|r| !r.is_empty() && r.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)));
+    if fine || text == "*" {
+        return Ok(text.to_owned());
+    }
+    Err(Error::invalid(format!("'{text}' is not an origin: write https://app.example.org, without a path, or '*'")))
 }
 
 /// The window in which versions replace one another: a duration, or `off` (zero).
@@ -111,6 +141,38 @@ impl FromStr for Meta {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
         parse_condition(text).map(|(key, value)| Meta(key, value))
+    }
+}
+
+/// `key=value`, or `key~pattern`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Is(String, String),
+    Like(String, String),
+}
+
+impl FromStr for Condition {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        match (text.find('='), text.find('~')) {
+            (is, Some(like)) if is.is_none_or(|is| like < is) => {
+                let (key, pattern) = (&text[..like], &text[like + 1..]);
+                check_key(key)?;
+                Ok(Condition::Like(key.to_owned(), pattern.to_owned()))
+            }
+            _ => parse_condition(text).map(|(key, value)| Condition::Is(key, value)),
+        }
+    }
+}
+
+/// A number or a size, or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub Option<u64>);
+
+impl FromStr for Limit {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        if text == "none" { Ok(Self(None)) } else { size(text).map(|n| Self(Some(n))) }
     }
 }
 

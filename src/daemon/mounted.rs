@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifact::name::SessionName;
 use crate::artifact::{Error, Kind, Result};
-use crate::cli::args::{LinkModeArg, MountingArgs};
+use crate::cli::args::{LinkModeArg, MountingArgs, ServerArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::progress::Bar;
 use crate::cli::settings::Settings;
@@ -20,7 +20,7 @@ use crate::daemon::mountpoint::Mountpoint;
 use crate::daemon::signals::{Signals, name};
 use crate::engine::store::Store;
 use crate::fuse::{self, MountSpec, Mounted};
-use crate::http::{self, HttpConfig, LinkMode, Listening};
+use crate::http::{self, HttpConfig, LinkMode, Listening, TlsFiles};
 use crate::staging::state_dir::MountInfo;
 
 /// Two request loops are best (measured): a third only takes turns with them.
@@ -62,7 +62,7 @@ impl Live {
             Http::Off => None,
         };
         if let Some(addr) = http {
-            context.settings.serve_at(addr);
+            context.settings.serve_at(addr, args.http.server.tls_cert.is_some());
         }
         let store = match context.open().await {
             Ok(store) => store,
@@ -254,7 +254,7 @@ async fn start_links(
     store: &Arc<Store>,
     listen: SocketAddr,
 ) -> Outcome<Option<Links>> {
-    let config = http_config(&context.settings, args.http.link_mode, listen);
+    let config = http_config(&context.settings, args.http.link_mode, &args.http.server, listen);
     let stop = CancellationToken::new();
     let (tell, mut state) = watch::channel(Listening::Starting);
     let mut task = tokio::spawn(http::serve_or_wait(store.clone(), config, stop.clone(), tell));
@@ -274,12 +274,28 @@ async fn start_links(
 }
 
 /// `--link-mode` as said, else as in the settings file.
-pub fn http_config(settings: &Settings, said: Option<LinkModeArg>, listen: SocketAddr) -> HttpConfig {
+pub fn http_config(
+    settings: &Settings,
+    said: Option<LinkModeArg>,
+    server: &ServerArgs,
+    listen: SocketAddr,
+) -> HttpConfig {
     let link_mode = match said.or(settings.file.link_mode) {
         Some(LinkModeArg::Redirect) => LinkMode::Redirect,
         Some(LinkModeArg::Stream) | None => LinkMode::Stream,
     };
-    HttpConfig { listen, link_mode, ..HttpConfig::default() }
+    let default = HttpConfig::default();
+    let tls = server.tls_cert.clone().zip(server.tls_key.clone()).map(|(chain, key)| TlsFiles { chain, key });
+    HttpConfig {
+        listen,
+        link_mode,
+        rate: server.rate_limit.unwrap_or(default.rate),
+        max_ttl: server.max_ttl,
+        trust_proxy: server.trust_proxy,
+        cors: server.cors_origin.clone(),
+        tls,
+        ..default
+    }
 }
 
 /// Links carry the port: where the system shall choose it, it is asked before the first link is made.

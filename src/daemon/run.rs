@@ -8,18 +8,23 @@ use serde_json::json;
 use crate::artifact::name::SessionName;
 use crate::artifact::query::Query;
 use crate::artifact::record::Artifact;
+use crate::artifact::step::Attempt;
 use crate::artifact::{Error, Result};
 use crate::cli::args::RunArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{artifacts, stderr, stdout};
 use crate::cli::progress::Bar;
 use crate::cli::settings::Settings;
+use crate::cli::steps::full;
 use crate::cli::{Context, session_or_fresh};
 use crate::daemon::child;
 use crate::daemon::mounted::Live;
 use crate::daemon::mountpoint::Mountpoint;
 use crate::daemon::signals::Signals;
 use crate::engine::store::Store;
+
+/// The exit code that a shell gives a command it cannot start.
+const NOT_STARTED: i64 = 127;
 
 pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
     let signals = Signals::install()?;
@@ -29,7 +34,7 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
         context.output.note(&format!("session {session}"));
     }
     let place = Mountpoint::prepare(&args.mount, true)?;
-    let env = environment(&context.settings, &session, place.path());
+    let mut env = environment(&context.settings, &session, place.path());
     let live = Live::start(&mut context, &args.mounting, Some(session.clone()), place).await?;
     if let Err(e) = refuse_sealed(&live.store, &session).await {
         let (store, _) = live.finish(&context, &signals).await;
@@ -37,6 +42,18 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
         return Err(e.into());
     }
 
+    match begin(&live.store, &session, &args).await {
+        Ok(Some(attempt)) => env.extend([
+            ("OUTPUTFS_STEP", OsString::from(attempt.step)),
+            ("OUTPUTFS_ATTEMPT", OsString::from(attempt.id.0.to_string())),
+        ]),
+        Ok(None) => {}
+        Err(e) => {
+            let (store, _) = live.finish(&context, &signals).await;
+            store.close().await?;
+            return Err(e.into());
+        }
+    }
     let ended = match child::start(&args.command, &env) {
         Ok(mut child) => child::wait(&mut child, &signals).await.map_err(Failure::from),
         Err(failure) => Err(failure),
@@ -45,10 +62,24 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
     let code = match ended {
         Ok(code) => code,
         Err(failure) => {
+            store.end_attempt(NOT_STARTED, false).await?;
             store.close().await?;
             return Err(failure);
         }
     };
+    let attempt = match store.end_attempt(i64::from(code), stored.is_ok()).await {
+        Ok(attempt) => attempt,
+        Err(e) => {
+            stored = stored.and(Err(e));
+            None
+        }
+    };
+    if let Some(attempt) = attempt.as_ref().filter(|a| a.replaced > 0) {
+        context.output.note(&format!(
+            "{} files of earlier attempts of step '{}' are in the trash ('outputfs trash ls {session}')",
+            attempt.replaced, attempt.step
+        ));
+    }
     let mut sealed = false;
     if args.seal && stored.is_ok() {
         if code == 0 {
@@ -64,7 +95,7 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
         // Moves what rode in the catalog into the store, so that the table says "stored".
         stored = store.close().await;
     }
-    tell(&context, &store, &session, &args, code, sealed).await?;
+    tell(&context, &store, &session, &args, (code, sealed, attempt)).await?;
     match stored {
         Ok(()) => Ok(code),
         // The command's own failure is the news; ours comes second.
@@ -84,6 +115,14 @@ fn environment(settings: &Settings, session: &SessionName, dir: &Path) -> Vec<(&
         ("OUTPUTFS_STATE_DIR", settings.store.state_dir.as_os_str().to_owned()),
         ("OUTPUTFS_TENANT", OsString::from(settings.store.tenant.as_str())),
     ]
+}
+
+/// The attempt that `--step` asks for.
+async fn begin(store: &Store, session: &SessionName, args: &RunArgs) -> Result<Option<Attempt>> {
+    let Some(step) = &args.step else { return Ok(None) };
+    let session = store.session(session.as_str()).await?;
+    let words: Vec<_> = args.command.iter().map(|w| w.to_string_lossy()).collect();
+    store.begin_attempt(&session, step, &words.join(" ")).await.map(Some)
 }
 
 /// A command that cannot write anything need not run.
@@ -106,8 +145,7 @@ async fn tell(
     store: &Store,
     name: &SessionName,
     args: &RunArgs,
-    code: u8,
-    sealed: bool,
+    (code, sealed, attempt): (u8, bool, Option<Attempt>),
 ) -> Result<()> {
     let session = store.session(name.as_str()).await?;
     let query = Query { session: Some(session.id), ..Query::all(store.tenant.id) };
@@ -117,12 +155,15 @@ async fn tell(
         stderr(&artifacts(&list, false).render());
     }
     let Some(to) = &args.report else { return Ok(()) };
-    let report = json!({
+    let mut report = json!({
         "session_id": name.as_str(),
         "exit_code": code,
         "sealed": sealed || session.sealed.is_some(),
         "artifacts": list.iter().map(Artifact::to_json).collect::<Vec<_>>(),
     });
+    if let Some(attempt) = attempt {
+        report["step"] = full(&attempt);
+    }
     let text = format!("{report}\n");
     if to == Path::new("-") {
         return stdout(&text);

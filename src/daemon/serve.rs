@@ -21,8 +21,9 @@ pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
         // Serving is what was asked for.
         Http::Off => DEFAULT_HTTP,
     };
-    settings.serve_at(listen);
-    let mut config = http_config(&settings, args.link_mode, listen);
+    settings.serve_at(listen, args.server.tls_cert.is_some());
+    let mut config = http_config(&settings, args.link_mode, &args.server, listen);
+    let scheme = if args.server.tls_cert.is_some() { "https:" } else { "http:" };
     let context = Context::new(settings);
     // With a staging directory: MCP clients store bytes.
     let store = context.open().await?;
@@ -48,7 +49,10 @@ pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
                     continue;
                 }
                 match now {
-                    Listening::Here(addr) => context.output.note(&format!("links are served at {}", url_of(addr))),
+                    Listening::Here(addr) => {
+                        let url = url_of(addr).replacen("http:", scheme, 1);
+                        context.output.note(&format!("links are served at {url}"));
+                    }
                     Listening::Elsewhere => context.output.note(&format!(
                         "another outputfs of this state directory serves {listen}: waiting to take over"
                     )),

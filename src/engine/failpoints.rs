@@ -16,6 +16,9 @@
 //! | `seal::before` | nothing is pending · the seal's transaction |
 //! | `seal::after_commit` | the session is sealed · the manifest is not beside the blobs |
 //! | `seal::after_manifest` | the manifest is there · the caller does not know |
+//! | `steps::after_begin` | the attempt is on record · its command has not run |
+//! | `steps::before_end` | all is stored · the attempt is not over |
+//! | `steps::after_end` | the attempt is over and earlier files are in the trash · nobody knows |
 //! | `gc::after_sweep` | artifacts have ended · their blobs are not condemned |
 //! | `gc::after_condemn` | blobs are condemned · none is taken |
 //! | `gc::after_take` | their deletion is on record · they are in the store |

@@ -147,6 +147,7 @@ impl Store {
                 begun,
                 content_type: content_type.clone(),
                 labels: meta.labels.clone(),
+                attempt: self.attempt(),
                 mtime: meta.mtime,
                 stat: meta.stat,
                 now: self.clock.now(),

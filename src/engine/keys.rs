@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn months_are_of_the_calendar() {
-        assert_eq!(month(Timestamp::parse_rfc3339("2026-01-31T23:59:59Z").unwrap()), 2026_01);
-        assert_eq!(month(Timestamp::parse_rfc3339("2026-02-01T00:00:00Z").unwrap()), 2026_02);
+        assert_eq!(month(Timestamp::parse_rfc3339("2026-01-31T23:59:59Z").unwrap()), 202_601);
+        assert_eq!(month(Timestamp::parse_rfc3339("2026-02-01T00:00:00Z").unwrap()), 202_602);
     }
 
     #[test]

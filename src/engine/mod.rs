@@ -29,6 +29,7 @@ pub mod seal;
 pub mod settle;
 pub(crate) mod stale_mount;
 pub mod status;
+pub mod steps;
 pub mod store;
 pub mod uploads;
 pub mod verify;

@@ -89,7 +89,7 @@ impl Store {
             Some(name) => self.ensure_session(name).await?,
             None => {
                 names.insert(0, Name::new(id.to_string().as_bytes())?);
-                self.catalog.loose_session(self.origin, self.tenant.id, self.clock.now()).await?
+                self.catalog.loose_session(self.tenant.id, self.clock.now()).await?
             }
         };
         if session.sealed.is_some() {

@@ -117,6 +117,11 @@ impl Store {
             report.unmounted += 1;
         }
         let store = self.in_name_of(&dir, info.as_ref()).await?;
+        if let Some(attempt) = self.catalog.running_attempt(dir.id).await? {
+            // What it closed is its own; then it is over, also when a file must wait for the store.
+            store.join_attempt(attempt)?;
+            self.catalog.abandon_attempts(dir.id, self.clock.now()).await?;
+        }
         let before = report.left.len();
         store.recover_provisional(dir.id, report).await?;
         let journal_path = dir.journal_path();
@@ -325,6 +330,7 @@ impl Store {
                 begun,
                 content_type: guess(left.name.as_bytes(), &head),
                 labels: labels.clone(),
+                attempt: None,
                 mtime: modified(&source)?,
                 stat: FileStat::default(),
                 now: self.clock.now(),

@@ -11,6 +11,7 @@ use ulid::Ulid;
 use crate::artifact::ids::{ArtifactId, BlobHash};
 use crate::artifact::name::TenantName;
 use crate::artifact::record::Tenant;
+use crate::artifact::step::AttemptId;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::cache::BlobCache;
@@ -59,7 +60,7 @@ impl Default for Options {
             upload_timeout: Duration::from_mins(1),
             inline_max: 16 << 10,
             keeping: Keeping::default(),
-            versions: Rules { window: Duration::from_secs(2), keep: Some(10) },
+            versions: Rules { window: Duration::from_secs(2), keep: Some(10), keys: None },
             public_url: String::from("http://127.0.0.1:7780"),
             scratch_limit: 10 << 30,
         }
@@ -101,6 +102,8 @@ pub(crate) struct Inner {
     pub wake: Notify,
     /// Requests with keys that are not written down yet.
     pub meter: Meter,
+    /// What is committed belongs to it.
+    pub attempt: OnceLock<AttemptId>,
     pub failure: Mutex<Option<StoreFailure>>,
     /// What recovery did and left when this store was opened.
     pub recovery: Mutex<Option<Recovery>>,
@@ -124,6 +127,7 @@ impl Default for Inner {
             in_use: OnceLock::new(),
             wake: Notify::new(),
             meter: Meter::default(),
+            attempt: OnceLock::new(),
             failure: Mutex::default(),
             recovery: Mutex::default(),
         }

@@ -11,12 +11,14 @@ use crate::artifact::time::Timestamp;
 use crate::catalog::ChangeKind;
 use crate::engine::volume::Volume;
 
+use super::invalidate::Forget;
+
 /// Well within the second that is promised; one look is an index lookup.
 const LOOK: Duration = Duration::from_millis(100);
 const PAGE: u32 = 1000;
 
 /// Follows the clock until it is dropped.
-pub(super) async fn follow(volume: &Arc<Volume>, tx: Sender<ChangeKind>) {
+pub(super) async fn follow(volume: &Arc<Volume>, tx: Sender<Forget>) {
     let keeping = volume.store.options.keeping.blobs;
     let mut last = volume.store.clock.now();
     let mut held = (last, Instant::now());
@@ -41,7 +43,7 @@ pub(super) async fn follow(volume: &Arc<Volume>, tx: Sender<ChangeKind>) {
 /// Tells of what expired after `last` and up to `now`. How far it came.
 async fn expire(
     volume: &Arc<Volume>,
-    tx: &Sender<ChangeKind>,
+    tx: &Sender<Forget>,
     last: Timestamp,
     now: Timestamp,
 ) -> crate::artifact::Result<Timestamp> {
@@ -54,7 +56,7 @@ async fn expire(
             let inode = ChangeKind::Inode { ino: expired.ino };
             volume.heard(&inode);
             let name = ChangeKind::Entry { parent: expired.parent, name: expired.name };
-            if tx.send(name).is_err() || tx.send(inode).is_err() {
+            if tx.send((name, None)).is_err() || tx.send((inode, None)).is_err() {
                 return Ok(now);
             }
         }

@@ -20,22 +20,33 @@ use super::expiry;
 const WAIT: Duration = Duration::from_secs(30);
 const AFTER_ERROR: Duration = Duration::from_millis(200);
 
+/// What to drop, and who waits for it.
+pub(super) type Forget = (ChangeKind, Option<tokio::sync::oneshot::Sender<()>>);
+
 /// Follows the catalog's change log until it is aborted.
 pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle<()> {
-    let (tx, rx) = std::sync::mpsc::channel::<ChangeKind>();
+    let (tx, rx) = std::sync::mpsc::channel::<Forget>();
     let root = volume.root;
     std::thread::Builder::new()
         .name(String::from("outputfs-inval"))
         .spawn(move || {
-            for change in rx {
+            for (change, waiting) in rx {
                 push(&notifier, root, &change);
+                // Who waited may have given up: the cache is right all the same.
+                waiting.map_or(Ok(()), |w| w.send(())).unwrap_or_default();
             }
         })
         .map_or_else(
             |e| tracing::error!(error = %e, "no thread for cache invalidation: other mounts' changes show late"),
             |_| (),
         );
-    let expiring = tx.clone();
+    let (expiring, asked) = (tx.clone(), tx.clone());
+    volume.on_stale_name(Box::new(move |parent, name| {
+        let (done, waiting) = tokio::sync::oneshot::channel();
+        // Without the thread nobody answers, and the sender is gone at once.
+        asked.send((ChangeKind::Entry { parent, name }, Some(done))).unwrap_or_default();
+        waiting
+    }));
     tokio::spawn(async move {
         let ends = expiry::follow(&volume, expiring);
         tokio::select! {
@@ -45,7 +56,7 @@ pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle
     })
 }
 
-async fn follow_changes(volume: &Arc<Volume>, tx: std::sync::mpsc::Sender<ChangeKind>) {
+async fn follow_changes(volume: &Arc<Volume>, tx: std::sync::mpsc::Sender<Forget>) {
     let root = volume.root;
     let catalog = volume.store.catalog.clone();
     let mut seq = None;
@@ -66,7 +77,7 @@ async fn follow_changes(volume: &Arc<Volume>, tx: std::sync::mpsc::Sender<Change
                     seq = Some(change.seq);
                     volume.heard(&change.kind);
                     for kind in expand(volume, change.kind).await {
-                        if tx.send(kind).is_err() {
+                        if tx.send((kind, None)).is_err() {
                             return;
                         }
                     }
@@ -74,7 +85,7 @@ async fn follow_changes(volume: &Arc<Volume>, tx: std::sync::mpsc::Sender<Change
             }
             Err(e) if e.kind == Kind::NotFound => {
                 // We were away longer than the log reaches: everything may be stale, the root above all.
-                if tx.send(ChangeKind::Inode { ino: root }).is_err() {
+                if tx.send((ChangeKind::Inode { ino: root }, None)).is_err() {
                     return;
                 }
                 seq = None;

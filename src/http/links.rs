@@ -1,7 +1,7 @@
 //! `/lnk_…`: a file, or a session's page and its files.
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{OriginalUri, RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -33,14 +33,22 @@ pub fn routes() -> Router<App> {
 async fn root(
     State(app): State<App>,
     method: Method,
-    uri: Uri,
+    OriginalUri(uri): OriginalUri,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (token, _) = split(uri.path())?;
     let query = query.unwrap_or_default();
     match resolve(&app, &token).await? {
-        Target::Artifact(artifact) => bytes(&app, &artifact, &method, &headers, &query, token.id()).await,
+        Target::Artifact(artifact) => {
+            if uri.path().starts_with("/s/")
+                && let Some(page) = app.store.catalog.publication_of_link(app.store.tenant.id, token.id()).await?
+                && page.withdrawn.is_none()
+            {
+                return pages::published::respond(&app, &artifact, &page, &token).await;
+            }
+            bytes(&app, &artifact, &method, &headers, &query, token.id()).await
+        }
         Target::Session(session) => pages::session::respond(&app, &session, &token, &query).await,
     }
 }
@@ -60,9 +68,13 @@ async fn file(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (token, rest) = split(uri.path())?;
-    let Target::Session(session) = resolve(&app, &token).await? else { return Err(Problem::not_found()) };
     let name: Vec<u8> = percent_decode_str(rest.strip_prefix("f/").unwrap_or(rest)).collect();
-    let artifact = find(&app, &session, &name).await?.ok_or_else(no_such_file)?;
+    let artifact = match resolve(&app, &token).await? {
+        Target::Session(session) => find(&app, &session, &name).await?.ok_or_else(no_such_file)?,
+        // A published page and its content.
+        Target::Artifact(artifact) if name == artifact.id.to_string().as_bytes() => *artifact,
+        Target::Artifact(_) => return Err(Problem::not_found()),
+    };
     bytes(&app, &artifact, &method, &headers, &query.unwrap_or_default(), token.id()).await
 }
 

@@ -20,6 +20,7 @@ pub mod range;
 pub mod server;
 pub mod signed;
 pub mod takeover;
+pub mod tls;
 pub mod zip;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,10 +29,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::artifact::key::Rate;
 use crate::engine::store::Store;
@@ -40,6 +42,7 @@ pub use errors::Problem;
 use health::Probe;
 pub use server::{Bound, serve};
 pub use takeover::{Listening, serve_or_wait};
+pub use tls::TlsFiles;
 
 /// How a link's bytes reach the reader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +97,8 @@ pub struct HttpConfig {
     pub trust_proxy: bool,
     /// Origins of pages that may call the API from browsers; `*`: any.
     pub cors: Vec<String>,
+    /// HTTPS instead of HTTP.
+    pub tls: Option<TlsFiles>,
     /// Addresses of other doors (`/mcp`), which decide themselves who may enter.
     pub doors: Router,
 }
@@ -109,6 +114,7 @@ impl Default for HttpConfig {
             max_ttl: None,
             trust_proxy: false,
             cors: Vec::new(),
+            tls: None,
             doors: Router::new(),
         }
     }
@@ -177,9 +183,29 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(middleware::from_fn_with_state(app.clone(), deadline))
+        .layer(cors(&config.cors))
         .layer(middleware::from_fn(errors::for_people))
         .layer(middleware::from_fn(common_headers))
         .with_state(app)
+}
+
+/// What pages of other origins may do from a browser: with a key, never with cookies. None named: nothing.
+fn cors(origins: &[String]) -> CorsLayer {
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    let allowed = if origins.iter().any(|o| o == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|o| HeaderValue::from_str(o).ok()))
+    };
+    let told = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after"];
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
+        .expose_headers(told.map(HeaderName::from_static))
+        .max_age(Duration::from_hours(1))
 }
 
 /// An answer that does not begin in time is a 503.

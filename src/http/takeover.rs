@@ -46,7 +46,7 @@ pub async fn serve_or_wait(
 ) -> Result<()> {
     let path = lock_path(store.state.root(), config.listen);
     let turn = tokio::select! {
-        turn = take_turn(&path, config.listen, &state) => turn?,
+        turn = take_turn(&path, &config, &state) => turn?,
         () = shutdown.cancelled() => {
             state.send_replace(Listening::Ended);
             return Ok(());
@@ -64,7 +64,12 @@ fn lock_path(root: &Path, addr: SocketAddr) -> PathBuf {
     root.join(format!("http-{addr}.lock"))
 }
 
-async fn take_turn(path: &Path, addr: SocketAddr, state: &watch::Sender<Listening>) -> Result<(Bound, Option<File>)> {
+async fn take_turn(
+    path: &Path,
+    config: &HttpConfig,
+    state: &watch::Sender<Listening>,
+) -> Result<(Bound, Option<File>)> {
+    let addr = config.listen;
     let file =
         OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(|e| Error::io(path, &e))?;
     let own_port = addr.port() == 0;
@@ -74,7 +79,7 @@ async fn take_turn(path: &Path, addr: SocketAddr, state: &watch::Sender<Listenin
     }
     let mut warned = false;
     loop {
-        match Bound::bind(addr).await {
+        match Bound::bind(addr, config.tls.as_ref()).await {
             Ok(bound) => return Ok((bound, Some(file))),
             Err(e) if e.kind == Kind::Busy => {
                 state.send_replace(Listening::Blocked);

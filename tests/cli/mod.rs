@@ -8,6 +8,7 @@ mod links;
 mod mounts;
 mod run;
 mod sessions;
+mod steps;
 
 use std::path::Path;
 use std::process::{Output, Stdio};

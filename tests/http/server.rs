@@ -54,7 +54,7 @@ impl Server {
         change(&mut settings);
         let store = runtime.block_on(Store::open(&settings)).unwrap();
         let shutdown = CancellationToken::new();
-        let bound = runtime.block_on(Bound::bind(config.listen)).unwrap();
+        let bound = runtime.block_on(Bound::bind(config.listen, None)).unwrap();
         let addr = bound.addr();
         let (to_serve, stop) = (Arc::clone(&store), shutdown.clone());
         let serving = Some(runtime.spawn(async move { bound.serve(to_serve, &config, stop, ()).await }));

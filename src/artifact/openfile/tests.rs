@@ -6,9 +6,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-type State = OpenState<u64, u64>;
-type Flush = FlushDecision<u64>;
-
 /// What happens to one inode. Handle numbers choose among those that are open.
 #[derive(Clone, Debug)]
 enum Event {
@@ -18,95 +15,128 @@ enum Event {
     },
     Write(usize, u8),
     Truncate(usize),
-    /// A store through a mapping that outlives its handle.
-    MapStore(u8),
+    /// A store through a mapping, which may outlive its handle and leave no trace in the stamp.
+    MapStore {
+        byte: u8,
+        traced: bool,
+    },
     Flush(usize),
     Sync(usize),
     Release(usize),
-    /// The commit on its way ends, well or not.
+    /// The save on its way ends, well or not.
     Finish(bool),
+    /// `setxattr`, a link, a rename.
+    Birth,
+    /// Every mapping is gone.
+    Unmap,
     Unlink,
-    Name {
-        scratch: bool,
-    },
     Seal,
 }
 
-/// One commit on its way.
-struct Commit {
+/// Bytes at one moment. Two stamps tell two states apart, but for a store that leaves none.
+#[derive(Clone, Debug, PartialEq)]
+struct Snapshot {
     stamp: u64,
     bytes: Vec<u8>,
-    collapse: Option<u64>,
-    maker: Maker,
-    /// Who waits for it: handle and the writes it must cover.
-    waiting: Vec<Waiter>,
 }
 
-#[derive(Clone, Copy)]
-struct Waiter {
-    handle: Handle,
-    asked: Asked,
-    /// Stamp at the time of asking: an answer of 0 promises at least these bytes.
-    stamp: u64,
+/// Who holds the save lock, or waits for it.
+#[derive(Clone, Copy, Debug)]
+struct Asker {
+    why: Why,
+    /// Number of the last write that its answer must cover.
+    covers: u64,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Asked {
-    Flush,
-    Sync,
-    Release,
-    Name { scratch: bool },
+struct Saving {
+    by: Asker,
+    seen: Snapshot,
+    write: u64,
+    replaces: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Version {
     artifact: u64,
-    stamp: u64,
     bytes: Vec<u8>,
+    /// Number of the last write in it.
+    write: u64,
     maker: Maker,
 }
 
-/// The engine: staging bytes, the catalog's versions, and the state under test.
+/// The engine: staging bytes and what was saved of them; the catalog's versions.
 #[derive(Default)]
 struct World {
-    state: State,
-    bytes: Vec<u8>,
-    stamp: u64,
-    /// Bytes at each stamp: what the model remembers.
+    now: Option<Snapshot>,
+    /// Writes so far, traced or not, and the file after each.
+    write: u64,
     history: BTreeMap<u64, Vec<u8>>,
+    saved: Option<(Snapshot, u64, Maker)>,
     open: BTreeMap<Handle, bool>,
-    next: u64,
-    commit: Option<Commit>,
-    queue: VecDeque<Waiter>,
+    next: Handle,
+    /// A mapping exists; one did since the last freeze.
+    mapped: bool,
+    mappable: bool,
+    lock: Option<Saving>,
+    queue: VecDeque<Asker>,
+    /// The last release left work that has not ended.
+    finishing: Option<Handle>,
     versions: Vec<Version>,
-    /// The staging file is gone.
-    dropped: bool,
-    settled: bool,
+    made: u64,
+    orphan: bool,
+    scratch: bool,
+    sealed: bool,
     sealed_versions: Option<Vec<Version>>,
-    /// Everything that was answered 0 with a promise: the stamp it covers.
+    refused: bool,
+    /// A birth in between may leave one more version of a handle.
+    born: bool,
+    parted: Option<Part>,
+    /// The last write of which an answered call has said that it is kept.
     promised: u64,
-    failed_last: bool,
-    /// A naming has committed.
-    named: bool,
 }
 
 impl World {
-    fn new(scratch: bool, orphan: bool) -> Self {
-        let mut world = Self::default();
+    fn new(scratch: bool) -> Self {
+        let mut world = World { scratch, next: 1, ..World::default() };
+        world.now = Some(Snapshot { stamp: 0, bytes: Vec::new() });
         world.history.insert(0, Vec::new());
-        world.state.scratch = scratch;
-        world.state.orphan = orphan;
         world.run(&Event::Open { writes: true, truncate: false });
         world
     }
 
-    fn seen(&self) -> Seen<u64> {
-        Seen { size: self.bytes.len() as u64, stamp: self.stamp }
+    fn now(&self) -> &Snapshot {
+        self.now.as_ref().expect("there from the start")
     }
 
-    fn touch(&mut self) {
-        self.stamp += 1;
-        self.history.insert(self.stamp, self.bytes.clone());
+    fn change(&mut self, traced: bool, change: impl FnOnce(&mut Vec<u8>)) {
+        let now = self.now.as_mut().expect("there from the start");
+        change(&mut now.bytes);
+        now.stamp += u64::from(traced);
+        self.write += 1;
+        self.history.insert(self.write, now.bytes.clone());
+    }
+
+    fn writers(&self) -> usize {
+        self.open.values().filter(|w| **w).count()
+    }
+
+    fn bytes(&self) -> Bytes {
+        match &self.saved {
+            Some((saved, ..)) if saved.stamp != self.now().stamp => Bytes::Unsaved,
+            None => Bytes::Unsaved,
+            // As where the kernel notes no store to a dirty page.
+            Some(_) if self.mappable => Bytes::Doubtful,
+            Some(_) => Bytes::Saved,
+        }
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            size: self.now().bytes.len() as u64,
+            bytes: self.bytes(),
+            writers: self.writers(),
+            nameless: self.orphan || self.scratch,
+        }
     }
 
     fn pick(&self, n: usize, writer: bool) -> Option<Handle> {
@@ -116,222 +146,184 @@ impl World {
 
     fn run(&mut self, event: &Event) {
         match *event {
-            Event::Open { writes, truncate } if !(self.dropped || self.state.sealed && writes) => {
-                // Nobody can open what has no name, but its maker.
-                if self.state.orphan && self.next > 0 {
-                    return;
-                }
-                let handle = Handle(self.next);
+            Event::Open { writes, truncate } if !(self.orphan || self.parted.is_some() || self.sealed && writes) => {
+                self.open.insert(self.next, writes);
                 self.next += 1;
-                self.open.insert(handle, writes);
-                self.state.opened(writes);
-                self.settled = false;
                 if writes && truncate {
-                    self.bytes.clear();
-                    self.touch();
+                    self.change(true, Vec::clear);
                 }
             }
-            Event::Write(n, byte) if !self.state.sealed && self.pick(n, true).is_some() => {
-                self.bytes.push(byte);
-                self.touch();
+            Event::Write(n, byte) if !self.sealed && self.pick(n, true).is_some() => {
+                self.change(true, |bytes| bytes.push(byte));
             }
-            Event::Truncate(n) if !self.state.sealed && self.pick(n, true).is_some() => {
-                self.bytes.clear();
-                self.touch();
+            Event::Truncate(n) if !self.sealed && self.pick(n, true).is_some() => self.change(true, Vec::clear),
+            Event::MapStore { byte, traced } if !self.now().bytes.is_empty() && (self.writers() > 0 || self.mapped) => {
+                (self.mapped, self.mappable) = (true, true);
+                self.change(traced, |bytes| bytes[0] = byte);
             }
-            Event::MapStore(byte) if !self.bytes.is_empty() && self.open.values().any(|w| *w) => {
-                self.bytes[0] = byte;
-                self.touch();
-            }
+            Event::Unmap => self.mapped = false,
             Event::Flush(n) => {
-                let Some(handle) = self.pick(n, false) else { return };
-                self.ask(handle, Asked::Flush);
+                if let Some(handle) = self.pick(n, true) {
+                    self.ask(Why::Flush(handle));
+                }
             }
             Event::Sync(n) => {
-                let Some(handle) = self.pick(n, false) else { return };
-                self.ask(handle, Asked::Sync);
-            }
-            Event::Release(n) => {
-                let Some(handle) = self.pick(n, false) else { return };
-                // The kernel flushes first, always.
-                self.ask(handle, Asked::Flush);
-                let writes = self.open.remove(&handle).unwrap();
-                self.state.released(writes);
-                self.ask(handle, Asked::Release);
-            }
-            Event::Finish(well) => self.finish(well),
-            Event::Unlink if !self.state.sealed => {
-                self.state.orphaned();
-                if self.open.is_empty() {
-                    self.ask(Handle(u64::MAX), Asked::Release);
+                if let Some(handle) = self.pick(n, false) {
+                    self.ask(Why::Fsync(handle));
                 }
             }
-            // What was unlinked cannot be linked again; what never had a name can.
-            Event::Name { scratch }
-                if !self.dropped && (!self.state.orphan || self.versions.is_empty() && !self.open.is_empty()) =>
-            {
-                self.ask(Handle(u64::MAX), Asked::Name { scratch });
+            Event::Birth => self.ask(Why::Birth),
+            Event::Release(n) => self.release(n),
+            Event::Finish(well) => self.finish(well),
+            Event::Unlink if !self.sealed => {
+                self.orphan = true;
             }
-            Event::Seal if !self.state.sealed => {
-                self.state.sealed();
+            Event::Seal if !self.sealed => {
+                self.sealed = true;
                 self.sealed_versions = Some(self.versions.clone());
             }
             _ => {}
         }
+        self.part();
         self.check();
     }
 
-    fn ask(&mut self, handle: Handle, asked: Asked) {
-        let waiter = Waiter { handle, asked, stamp: self.stamp };
-        self.serve(waiter);
-    }
-
-    /// Asks the state and does what it says.
-    fn serve(&mut self, who: Waiter) {
-        let seen = self.seen();
-        let decision = match who.asked {
-            Asked::Flush => self.state.decide_flush(who.handle, seen),
-            Asked::Sync => self.state.decide_sync(who.handle, seen),
-            Asked::Name { scratch } => self.state.decide_name(scratch, seen),
-            Asked::Release => return self.release(who, seen),
-        };
-        match decision {
-            Flush::Nothing => self.answer(who),
-            Flush::Defer => {
-                // Only a file without a byte may leave its record for later.
-                assert!(self.bytes.is_empty() && who.asked != Asked::Sync);
-                self.state.deferred_record();
-                if let Asked::Name { scratch } = who.asked {
-                    self.state.named(scratch);
-                }
+    fn release(&mut self, n: usize) {
+        let Some(handle) = self.pick(n, false) else { return };
+        // The kernel flushes first, always.
+        if self.open[&handle] {
+            self.ask(Why::Flush(handle));
+        }
+        self.open.remove(&handle);
+        match released(self.writers(), self.parted.is_none()) {
+            Released::Nothing => assert!(self.writers() > 0),
+            Released::Finish => {
+                self.finishing = Some(handle);
+                self.ask(Why::Release(handle));
             }
-            Flush::Commit { collapse } => {
-                let maker = match who.asked {
-                    Asked::Name { scratch } => {
-                        self.state.named(scratch);
-                        Maker::Naming
-                    }
-                    _ => Maker::Handle(who.handle),
-                };
-                self.begin(collapse, maker, vec![who]);
-            }
-            Flush::Join => {
-                let commit = self.commit.as_mut().expect("joins a commit");
-                assert_eq!(commit.stamp, seen.stamp);
-                commit.waiting.push(who);
-            }
-            Flush::Wait => self.queue.push_back(who),
-            Flush::Refuse => assert!(self.state.sealed),
+            Released::Retire => assert!(self.parted.is_some()),
         }
     }
 
-    fn release(&mut self, who: Waiter, seen: Seen<u64>) {
-        match self.state.decide_release(who.handle, seen) {
-            ReleaseDecision::StillOpen => assert!(!self.open.is_empty()),
-            ReleaseDecision::Commit { collapse } => self.begin(collapse, Maker::Handle(who.handle), vec![who]),
-            ReleaseDecision::Wait => self.queue.push_back(who),
-            ReleaseDecision::Settle => {
-                assert!(self.open.is_empty());
-                self.settled = true;
-            }
-            ReleaseDecision::Keep => assert!(self.state.scratch && self.open.is_empty()),
-            ReleaseDecision::Discard => {
-                assert!(self.open.is_empty() && (self.state.orphan || self.state.sealed));
-                self.dropped = true;
-            }
-        }
+    fn ask(&mut self, why: Why) {
+        self.queue.push_back(Asker { why, covers: self.write });
+        self.serve();
     }
 
-    fn begin(&mut self, collapse: Option<u64>, maker: Maker, waiting: Vec<Waiter>) {
-        assert!(self.commit.is_none(), "two commits of one inode at a time");
-        assert!(!self.state.sealed && !self.state.orphan && !self.state.scratch);
-        self.state.began(self.stamp);
-        self.commit = Some(Commit { stamp: self.stamp, bytes: self.bytes.clone(), collapse, maker, waiting });
+    /// Gives the lock to who is next; answers those whose answer needs no save.
+    fn serve(&mut self) {
+        while self.lock.is_none() {
+            let Some(by) = self.queue.pop_front() else { return };
+            if !by.why.saves(self.seen()) {
+                self.answer(by);
+                continue;
+            }
+            // Hashed, and found to be what was committed.
+            if self.bytes() != Bytes::Unsaved && self.saved.as_ref().is_some_and(|(s, ..)| s == self.now()) {
+                self.answer(by);
+                continue;
+            }
+            let last = self.saved.as_ref().map(|(_, artifact, maker)| (*artifact, *maker));
+            let replaces = by.why.replaces(last);
+            self.lock = Some(Saving { by, seen: self.now().clone(), write: self.write, replaces });
+        }
     }
 
     fn finish(&mut self, well: bool) {
-        let Some(commit) = self.commit.take() else { return };
+        let Some(Saving { by, seen, write, replaces }) = self.lock.take() else { return };
         // The transaction: a seal, or the loss of the name, that came first decides.
-        let handle = commit.waiting.first().map_or(Handle(u64::MAX), |w| w.handle);
-        if well && !self.state.sealed && !self.state.orphan {
-            let artifact = 1000 + self.stamp * 100 + self.versions.len() as u64;
-            if let Some(old) = commit.collapse {
-                assert_eq!(self.versions.last().map(|v| v.artifact), Some(old), "only the newest version collapses");
+        if self.sealed {
+            self.refused = true;
+        } else if well && !self.orphan {
+            if let Some(old) = replaces {
+                assert_eq!(self.versions.last().map(|v| v.artifact), Some(old), "only the newest version is replaced");
                 self.versions.pop();
             }
-            let Commit { stamp, bytes, maker, .. } = commit;
-            self.named |= maker == Maker::Naming;
-            self.versions.push(Version { artifact, stamp, bytes, maker });
-            self.state.committed(stamp, maker, artifact);
-            self.failed_last = false;
-            for who in commit.waiting {
-                self.answer(who);
-            }
-        } else {
-            self.state.failed();
-            self.failed_last = !self.state.orphan && !self.state.sealed;
+            self.made += 1;
+            let maker = by.why.maker(self.next);
+            self.born |= matches!(maker, Maker::Birth { .. });
+            self.versions.push(Version { artifact: self.made, bytes: seen.bytes.clone(), write, maker });
+            self.saved = Some((seen, self.made, maker));
+            self.answer(by);
         }
-        for who in std::mem::take(&mut self.queue) {
-            self.serve(who);
-        }
-        // Nobody has it open: who asked has heard of a failure, and the bytes that stay are tried again.
-        if self.open.is_empty() && self.commit.is_none() {
-            self.ask(handle, Asked::Release);
+        self.serve();
+        let idle = self.lock.is_none() && self.queue.is_empty();
+        if let (true, Some(handle)) = (idle, self.finishing)
+            && !self.orphan
+            && !self.refused
+            && self.bytes() == Bytes::Unsaved
+        {
+            // Whoever asked has heard of a failure; the bytes stay and are tried again.
+            self.ask(Why::Release(handle));
         }
     }
 
-    /// A call returns 0 after its decision or its commit.
-    fn answer(&mut self, who: Waiter) {
-        if let Asked::Name { scratch } = who.asked {
-            if self.commit.is_none() && !self.state.sealed {
-                self.state.named(scratch);
-            }
+    /// A call returns 0 after its decision or its save.
+    fn answer(&mut self, who: Asker) {
+        let silent = matches!(who.why, Why::Release(_) | Why::Linger);
+        let deferred = matches!(who.why, Why::Flush(_)) && self.now().bytes.is_empty();
+        if silent || deferred || self.orphan || self.scratch || self.refused {
             return;
         }
-        if !self.state.orphan && !self.state.scratch {
-            self.promised = self.promised.max(who.stamp);
-            let newest = self.versions.last().map(|v| v.stamp);
-            assert!(newest >= Some(who.stamp), "an answered close of {} lacks its bytes: {newest:?}", who.stamp);
+        self.promised = self.promised.max(who.covers);
+        let newest = self.versions.last().map(|v| v.write);
+        assert!(newest >= Some(who.covers), "an answered {:?} lacks its bytes: {newest:?} < {}", who.why, who.covers);
+    }
+
+    /// After the last release, as often as there is news.
+    fn part(&mut self) {
+        if !self.open.is_empty() || self.lock.is_some() || self.parted.is_some() || self.finishing.is_none() {
+            return;
+        }
+        let orphan = self.orphan || self.refused || self.scratch;
+        let stamp_only = if self.bytes() == Bytes::Unsaved { Bytes::Unsaved } else { Bytes::Saved };
+        let leaving = Leaving { orphan, mappable: self.mappable, bytes: stamp_only, provisional: true };
+        match leaving.decide() {
+            Part::Freeze if self.mapped => {}
+            Part::Freeze => {
+                self.mappable = false;
+                // Looked at once more, whatever the stamp says.
+                if self.saved.as_ref().is_none_or(|(s, ..)| s.bytes != self.now().bytes) {
+                    self.mappable = true;
+                    self.ask(Why::Linger);
+                } else {
+                    self.part();
+                }
+            }
+            Part::Save => assert!(!self.orphan),
+            part => self.parted = Some(part),
         }
     }
 
     fn check(&self) {
-        // Nothing half-written and nothing invented: every version is a state that the file was in.
         for v in &self.versions {
-            assert_eq!(self.history[&v.stamp], v.bytes);
+            assert_eq!(self.history[&v.write], v.bytes, "a version is a state that the file was in");
         }
-        assert!(self.versions.iter().map(|v| v.stamp).is_sorted());
-        // One artifact for what one handle commits in a row. (A naming in between may leave one more.)
+        assert!(self.versions.iter().map(|v| v.write).is_sorted());
         for pair in self.versions.windows(2) {
-            assert!(self.named || pair[0].maker != pair[1].maker, "{:?}", self.versions);
+            let same = matches!(pair[0].maker, Maker::Handle(_)) && pair[0].maker == pair[1].maker;
+            assert!(!same || self.born, "one handle left two versions in a row: {:?}", self.versions);
         }
         if let Some(then) = &self.sealed_versions {
             assert_eq!(then, &self.versions, "the seal holds");
         }
-        // What was promised is never lost again.
         if self.promised > 0 {
-            assert!(self.versions.last().is_some_and(|v| v.stamp >= self.promised));
-        }
-        if self.settled && self.open.is_empty() && !self.state.orphan {
-            assert!(self.versions.last().is_some());
+            assert!(self.versions.last().is_some_and(|v| v.write >= self.promised), "what was promised stays");
         }
     }
 
-    /// Closes everything, lets every commit succeed, and compares with what a user would see on a disk.
+    /// Closes everything, lets every save succeed, and compares with what a user would see on a disk.
     fn wind_up(&mut self) {
-        while !self.open.is_empty() {
+        self.run(&Event::Unmap);
+        for _ in 0..64 {
             self.run(&Event::Release(0));
             self.run(&Event::Finish(true));
         }
-        for _ in 0..64 {
-            self.run(&Event::Finish(true));
-        }
-        assert!(self.commit.is_none() && self.queue.is_empty(), "nothing waits for ever");
-        if self.state.orphan {
-            assert!(self.dropped);
-        } else if !self.state.sealed && !self.state.scratch {
-            assert_eq!(self.versions.last().map(|v| &v.bytes), Some(&self.bytes), "the file is what was written");
-            assert!(self.settled, "settled at the end");
+        assert!(self.open.is_empty() && self.lock.is_none() && self.queue.is_empty(), "nothing waits for ever");
+        assert!(self.parted.is_some(), "the staging file is given up in the end");
+        if !self.orphan && !self.refused && !self.sealed && !self.scratch {
+            assert_eq!(self.versions.last().map(|v| &v.bytes), Some(&self.now().bytes), "the file is what was written");
+            assert_eq!(self.parted, Some(Part::Settle));
         }
     }
 }
@@ -342,12 +334,13 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (any::<bool>(), any::<bool>()).prop_map(|(writes, truncate)| Event::Open { writes, truncate }),
         6 => (h.clone(), any::<u8>()).prop_map(|(n, b)| Event::Write(n, b)),
         1 => h.clone().prop_map(Event::Truncate),
-        1 => any::<u8>().prop_map(Event::MapStore),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(byte, traced)| Event::MapStore { byte, traced }),
         6 => h.clone().prop_map(Event::Flush),
         1 => h.clone().prop_map(Event::Sync),
         4 => h.prop_map(Event::Release),
         8 => prop::bool::weighted(0.8).prop_map(Event::Finish),
-        1 => prop::bool::weighted(0.3).prop_map(|scratch| Event::Name { scratch }),
+        1 => Just(Event::Birth),
+        1 => Just(Event::Unmap),
     ]
 }
 
@@ -358,8 +351,8 @@ fn rare() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn what_was_closed_is_there(events in proptest::collection::vec(event(), 0..40), scratch in any::<bool>()) {
-        let mut world = World::new(scratch, false);
+    fn what_was_closed_is_there(events in proptest::collection::vec(event(), 0..40)) {
+        let mut world = World::new(false);
         for event in &events {
             world.run(event);
         }
@@ -367,16 +360,16 @@ proptest! {
     }
 
     #[test]
-    fn also_with_unlink_seal_and_no_name(
+    fn also_with_unlink_seal_and_scratch(
         events in proptest::collection::vec(rare(), 0..40),
         scratch in prop::bool::weighted(0.2),
-        orphan in prop::bool::weighted(0.2),
     ) {
-        let mut world = World::new(scratch, orphan);
+        let mut world = World::new(scratch);
         for event in &events {
             world.run(event);
         }
         world.wind_up();
+        prop_assert!(!scratch || world.versions.is_empty());
     }
 }
 
@@ -393,28 +386,28 @@ fn shown(world: &World) -> Vec<&str> {
 
 #[test]
 fn echo_makes_one_artifact_although_it_closes_twice() {
-    let mut w = World::new(false, false);
+    let mut w = World::new(false);
     play(&mut w, &[Event::Flush(0)]);
-    assert!(w.versions.is_empty() && w.state.deferred);
+    assert!(w.versions.is_empty());
     play(&mut w, &[Event::Write(0, b'h'), Event::Write(0, b'i'), Event::Release(0)]);
     assert_eq!(shown(&w), ["hi"]);
-    assert!(w.settled);
+    assert_eq!(w.parted, Some(Part::Settle));
 }
 
 #[test]
-fn touch_makes_an_empty_artifact_at_release_even_while_another_reads_or_writes() {
-    let mut w = World::new(false, false);
+fn touch_makes_an_empty_artifact_at_release_even_while_another_reads() {
+    let mut w = World::new(false);
     play(&mut w, &[Event::Release(0)]);
     assert_eq!(shown(&w), [""]);
-    let mut w = World::new(false, false);
-    play(&mut w, &[Event::Open { writes: true, truncate: false }, Event::Release(0)]);
+    let mut w = World::new(false);
+    play(&mut w, &[Event::Open { writes: false, truncate: false }, Event::Release(0)]);
     assert_eq!(shown(&w), [""]);
-    assert!(!w.settled);
+    assert_eq!(w.parted, None);
 }
 
 #[test]
 fn versions_of_one_handle_collapse_and_of_another_do_not() {
-    let mut w = World::new(false, false);
+    let mut w = World::new(false);
     play(&mut w, &[Event::Write(0, b'a'), Event::Flush(0), Event::Write(0, b'b'), Event::Flush(0)]);
     assert_eq!(shown(&w), ["ab"]);
     play(&mut w, &[Event::Open { writes: true, truncate: false }, Event::Write(1, b'c'), Event::Flush(1)]);
@@ -424,85 +417,75 @@ fn versions_of_one_handle_collapse_and_of_another_do_not() {
 }
 
 #[test]
-fn what_a_mapping_stores_after_the_close_is_committed_at_release() {
-    let mut w = World::new(false, false);
-    play(&mut w, &[Event::Write(0, b'a'), Event::Flush(0), Event::MapStore(b'b'), Event::Release(0)]);
+fn what_a_birth_left_is_replaced_by_who_was_there_and_not_by_who_comes() {
+    let mut w = World::new(false);
+    play(&mut w, &[Event::Write(0, b'a'), Event::Birth, Event::Write(0, b'b'), Event::Flush(0)]);
+    assert_eq!(shown(&w), ["ab"]);
+    let mut w = World::new(false);
+    play(&mut w, &[Event::Write(0, b'a'), Event::Birth, Event::Open { writes: true, truncate: false }]);
+    play(&mut w, &[Event::Write(1, b'b'), Event::Flush(1)]);
+    assert_eq!(shown(&w), ["a", "ab"]);
+}
+
+#[test]
+fn what_a_mapping_stores_after_the_close_is_committed_and_replaces() {
+    let mut w = World::new(false);
+    let store = Event::MapStore { byte: b'b', traced: false };
+    play(&mut w, &[Event::Write(0, b'a'), Event::MapStore { byte: b'x', traced: true }, Event::Release(0), store]);
+    assert_eq!(w.parted, None, "a mapping lives on");
+    play(&mut w, &[Event::Unmap]);
     assert_eq!(shown(&w), ["b"]);
+    assert_eq!(w.parted, Some(Part::Settle));
 }
 
 #[test]
-fn scratch_becomes_an_artifact_by_its_new_name() {
-    let mut w = World::new(true, false);
-    play(&mut w, &[Event::Write(0, b'a'), Event::Release(0)]);
-    assert!(w.versions.is_empty() && !w.dropped);
-    play(&mut w, &[Event::Name { scratch: false }]);
-    assert_eq!(shown(&w), ["a"]);
-    // Still open: what is written afterwards replaces it.
-    let mut w = World::new(true, false);
-    play(&mut w, &[Event::Write(0, b'a'), Event::Name { scratch: false }]);
-    assert_eq!(shown(&w), ["a"]);
-    play(&mut w, &[Event::Write(0, b'b'), Event::Release(0)]);
-    assert_eq!(shown(&w), ["ab"]);
+fn a_file_without_a_name_is_nothing() {
+    let mut w = World::new(false);
+    play(&mut w, &[Event::Unlink, Event::Write(0, b'a'), Event::Flush(0), Event::Sync(0), Event::Release(0)]);
+    assert!(w.versions.is_empty() && w.parted.is_some());
 }
 
 #[test]
-fn a_version_left_by_a_naming_is_not_replaced_by_the_next_writer() {
-    let mut w = World::new(true, false);
-    play(&mut w, &[Event::Write(0, b'a'), Event::Name { scratch: false }]);
-    play(&mut w, &[Event::Name { scratch: true }, Event::Write(0, b'b'), Event::Name { scratch: false }]);
-    assert_eq!(shown(&w), ["ab"]);
-    play(&mut w, &[Event::Release(0), Event::Open { writes: true, truncate: false }]);
-    play(&mut w, &[Event::Write(0, b'c'), Event::Release(0)]);
-    assert_eq!(shown(&w), ["ab", "abc"]);
-}
-
-#[test]
-fn a_file_without_a_name_is_nothing_until_it_gets_one() {
-    let mut w = World::new(false, true);
-    play(&mut w, &[Event::Write(0, b'a'), Event::Flush(0), Event::Sync(0)]);
-    assert!(w.versions.is_empty());
-    play(&mut w, &[Event::Name { scratch: false }]);
-    assert_eq!(shown(&w), ["a"]);
-    let mut w = World::new(false, true);
-    play(&mut w, &[Event::Write(0, b'a'), Event::Release(0)]);
-    assert!(w.versions.is_empty() && w.dropped);
-}
-
-#[test]
-fn a_close_during_a_commit_joins_it_or_waits_for_its_own() {
-    let mut w = World::new(false, false);
-    w.run(&Event::Write(0, b'a'));
-    w.run(&Event::Flush(0));
-    assert_eq!(w.state.decide_flush(Handle(0), w.seen()), Flush::Join);
-    w.run(&Event::Write(0, b'b'));
-    assert_eq!(w.state.decide_flush(Handle(0), w.seen()), Flush::Wait);
-    w.run(&Event::Flush(0));
+fn a_close_during_a_save_has_its_own_bytes_saved() {
+    let mut w = World::new(false);
+    for event in [Event::Write(0, b'a'), Event::Flush(0), Event::Write(0, b'b'), Event::Flush(0)] {
+        w.run(&event);
+    }
     assert_eq!(w.queue.len(), 1);
     w.run(&Event::Finish(true));
+    assert_eq!(shown(&w), ["a"]);
     w.run(&Event::Finish(true));
     assert_eq!(shown(&w), ["ab"]);
 }
 
 #[test]
 fn a_sealed_session_refuses_what_is_unsaved_and_only_that() {
-    let mut w = World::new(false, false);
-    play(&mut w, &[Event::Write(0, b'a'), Event::Flush(0), Event::Seal]);
-    assert_eq!(w.state.decide_flush(Handle(0), w.seen()), Flush::Nothing);
-    play(&mut w, &[Event::MapStore(b'b')]);
-    assert_eq!(w.state.decide_flush(Handle(0), w.seen()), Flush::Refuse);
-    assert_eq!(w.state.decide_name(false, w.seen()), Flush::Refuse);
-    play(&mut w, &[Event::Release(0)]);
+    let mut w = World::new(false);
+    play(&mut w, &[Event::Write(0, b'a'), Event::Flush(0), Event::Seal, Event::Flush(0)]);
+    assert!(!w.refused);
+    play(&mut w, &[Event::MapStore { byte: b'b', traced: true }, Event::Flush(0)]);
+    assert!(w.refused);
+    play(&mut w, &[Event::Release(0), Event::Unmap]);
     assert_eq!(shown(&w), ["a"]);
-    assert!(w.dropped);
+    assert!(w.parted.is_some());
 }
 
 #[test]
-fn a_failed_commit_leaves_the_bytes_unsaved() {
-    let mut w = World::new(false, false);
+fn a_failed_save_leaves_the_bytes_unsaved() {
+    let mut w = World::new(false);
     w.run(&Event::Write(0, b'a'));
     w.run(&Event::Flush(0));
     w.run(&Event::Finish(false));
-    assert!(w.failed_last && w.state.is_dirty(w.seen()));
+    assert_eq!(w.bytes(), Bytes::Unsaved);
     play(&mut w, &[Event::Release(0)]);
     assert_eq!(shown(&w), ["a"]);
+}
+
+#[test]
+fn a_version_moves_out_of_the_way_of_a_writer_who_goes_on() {
+    assert!(Why::Fsync(1).goes_on(None) && Why::Birth.goes_on(None) && Why::Overtaken.goes_on(None));
+    assert!(!Why::Flush(1).goes_on(None), "most closes are the only one");
+    assert!(Why::Flush(1).goes_on(Some(Maker::Handle(1))), "it saved before: it has another descriptor");
+    assert!(!Why::Flush(2).goes_on(Some(Maker::Handle(1))));
+    assert!(!Why::Release(1).goes_on(Some(Maker::Handle(1))));
 }

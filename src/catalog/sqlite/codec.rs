@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use ulid::Ulid;
 
@@ -9,6 +10,7 @@ use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, Tenant
 use crate::artifact::life::BlobState;
 use crate::artifact::name::{Name, SessionName};
 use crate::artifact::record::{Artifact, Labels, Life, Node, NodeKind, Session, StoreState};
+use crate::artifact::step::{AttemptOf, AttemptState};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::CommitError;
@@ -201,7 +203,8 @@ pub fn node(row: &Row<'_>, at: usize) -> rusqlite::Result<Node> {
 /// The columns and tables that [`artifact`] reads.
 pub const ARTIFACT: &str = "a.id, a.tenant, a.session, s.name, a.ino, a.parent, a.name, a.version, a.content_type, \
     a.size, a.hash, a.agent_id, a.metadata, a.labels, a.idem_key, a.created, a.expires, a.life, b.state, a.deleted, \
-    a.recovered, s.root, a.deleted_by FROM artifacts a JOIN sessions s ON s.id = a.session \
+    a.recovered, s.root, a.deleted_by, \
+    (SELECT json_array(t.step, t.number, t.ended IS NOT NULL, t.exit_code, t.succeeded) FROM attempts t WHERE t.id = a.attempt) FROM artifacts a JOIN sessions s ON s.id = a.session \
     LEFT JOIN blobs b ON b.tenant = a.tenant AND b.hash = a.hash";
 
 /// An artifact's row; `filename` is its last name alone until [`super::paths::Paths`] puts the directories before it.
@@ -239,8 +242,17 @@ pub fn artifact(row: &Row<'_>) -> rusqlite::Result<ArtifactRow> {
         deleted: opt_time(row, 19)?,
         recovered: row.get(20)?,
         deleted_by: row.get(22)?,
+        attempt: attempt_of(row, 23)?,
     };
     Ok(ArtifactRow { artifact, parent: ino(row, 5)?, root: ino(row, 21)? })
+}
+
+fn attempt_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<AttemptOf>> {
+    if row.get_ref(at)? == ValueRef::Null {
+        return Ok(None);
+    }
+    let (step, number, ended, exit_code, succeeded): (String, u64, u8, Option<i64>, u8) = json(row, at)?;
+    Ok(Some(AttemptOf { step, number, state: AttemptState::of(ended != 0, exit_code, succeeded != 0) }))
 }
 
 pub const SESSION: &str = "s.id, s.tenant, s.name, s.root, s.created, s.sealed";

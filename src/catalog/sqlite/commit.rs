@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::artifacts::{self, Known, NewArtifact};
 use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
 use super::remove::{Fate, drop_name, is_a_directory};
-use super::{blobs, changes, labels, make, paths, tree, versions};
+use super::{attempts, blobs, changes, labels, make, paths, tree, versions};
 use crate::artifact::ids::{Ino, SessionId, TenantId};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Node, NodeKind};
@@ -13,9 +13,6 @@ use crate::artifact::time::Timestamp;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, Commit, CommitError, Committed, NewNode, Origin, Outcome};
-
-/// For how long an idempotency key names its operation: 24 h, in nanoseconds.
-const KEY_WINDOW: i64 = 24 * 3600 * 1_000_000_000;
 
 /// Where the bytes go.
 struct Site {
@@ -35,7 +32,7 @@ pub fn commit(c: &Connection, origin: Origin, rules: Rules, x: &Commit) -> Resul
     let site = site(c, origin, x)?;
     check_file_size(c, x)?;
     let current = site.previous.as_ref().filter(|p| p.life == LIVE && !p.expired(x.now));
-    if let Some(first) = keyed(c, x, current)? {
+    if let Some(first) = keyed(c, rules, x, current)? {
         blobs::put(c, origin, x)?;
         return Ok(hard_link(c, origin, x, &site, &first)?);
     }
@@ -121,11 +118,10 @@ fn existing_site(c: &Connection, x: &Commit, node: Node) -> Result<Site> {
 }
 
 /// The earlier artifact that the commit's idempotency key names, if it is another one that can be linked to.
-fn keyed(c: &Connection, x: &Commit, current: Option<&Known>) -> Result<Option<Known>> {
+fn keyed(c: &Connection, rules: Rules, x: &Commit, current: Option<&Known>) -> Result<Option<Known>> {
     let Some(key) = &x.labels.idempotency_key else { return Ok(None) };
-    let since = Timestamp(x.now.0.saturating_sub(KEY_WINDOW));
     // What was deleted or has expired does not exist; the handle's own earlier version is this same operation.
-    let first = artifacts::by_key(c, x.tenant, key, since)?
+    let first = artifacts::by_key(c, x.tenant, key, rules.keyed_since(x.now))?
         .into_iter()
         .find(|a| a.life != TRASHED && !a.expired(x.now) && Some(a.id) != x.collapse);
     let Some(first) = first else { return Ok(None) };
@@ -154,6 +150,7 @@ fn hard_link(c: &Connection, origin: Origin, x: &Commit, site: &Site, first: &Kn
     }
     let target = tree::node_any(c, first.ino)?.ok_or_else(|| artifacts::missing(first.id))?;
     make::add_link(c, origin, &target, parent, name, cookie, x.now)?;
+    attempts::claim(c, first.id, x.attempt)?;
     Ok(Committed {
         artifact: artifacts::must(c, first.id)?,
         outcome: Outcome::Idempotent,
@@ -175,6 +172,7 @@ fn unchanged(
         c.prepare_cached("UPDATE artifacts SET idem_key = ? WHERE id = ? AND idem_key IS NULL")?
             .execute(params![key, id_bytes(id)])?;
     }
+    attempts::claim(c, id, x.attempt)?;
     changes::inode(c, origin, node.ino)?;
     Ok(Committed { artifact: artifacts::must(c, id)?, outcome: Outcome::Same, ino: node.ino, freed: Vec::new() })
 }
@@ -291,6 +289,7 @@ fn store(
             recovered: false,
         },
     )?;
+    attempts::claim(c, x.id, x.attempt)?;
     if let Some(began) = began {
         versions::continue_run(c, x.id, began)?;
     } else if version > 1 {
@@ -325,7 +324,7 @@ pub fn prune(c: &Connection, rules: Rules, path: (Ino, &Name), now: Timestamp) -
         .query_row(params![int(path.0.0), path.1.as_bytes()], |r| r.get(0).map(TenantId))
         .optional()?;
     let Some(tenant) = tenant else { return Ok(0) };
-    versions::prune(c, tenant, path, keep, Timestamp(now.0.saturating_sub(KEY_WINDOW)), now)
+    versions::prune(c, tenant, path, keep, rules.keyed_since(now), now)
 }
 
 /// The file's ctime after it.

@@ -11,7 +11,6 @@ use crate::artifact::name::SessionName;
 use crate::artifact::record::{Artifact, Life, NodeKind, Session};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::Origin;
 use crate::catalog::doors::{Doors, KeyUse, Publication, Upload};
 
 #[async_trait]
@@ -71,11 +70,11 @@ impl Doors for SqliteCatalog {
         .await
     }
 
-    async fn loose_session(&self, origin: Origin, tenant: TenantId, now: Timestamp) -> Result<Session> {
+    async fn loose_session(&self, tenant: TenantId, now: Timestamp) -> Result<Session> {
         if let Some(found) = self.readers.read(|c| make::session(c, tenant, &SessionName::loose()))? {
             return Ok(found);
         }
-        self.durable(move |c| loose_session(c, origin, tenant, now)).await
+        self.durable(move |c| loose_session(c, tenant, now)).await
     }
 
     async fn former(&self, tenant: TenantId, id: ArtifactId) -> Result<Option<Artifact>> {
@@ -201,7 +200,7 @@ fn meter(c: &Connection, tenant: TenantId, month: u32, uses: &[KeyUse]) -> Resul
     Ok(())
 }
 
-fn loose_session(c: &Connection, origin: Origin, tenant: TenantId, now: Timestamp) -> Result<Session> {
+fn loose_session(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Session> {
     let name = SessionName::loose();
     if let Some(found) = make::session(c, tenant, &name)? {
         return Ok(found);
@@ -220,6 +219,5 @@ fn loose_session(c: &Connection, origin: Origin, tenant: TenantId, now: Timestam
          VALUES (?1, ?2, ?3, 448, 0, 0, 0, 2, 4096, ?4, ?4, ?4)",
     )?
     .execute(params![int(root), session, codec::kind_code(NodeKind::Dir), now.0])?;
-    let _no_cache_knows_it = origin;
     make::session(c, tenant, &name)?.ok_or_else(|| Error::internal("catalog: a session vanished as it was made"))
 }

@@ -66,6 +66,19 @@ pub fn find(c: &Connection, q: &Query, now: Timestamp) -> Result<Page> {
             [q.tenant.0.into(), key.clone().into(), value.clone().into()],
         );
     }
+    for (key, pattern) in &q.patterns {
+        // A range of the index where the pattern begins with letters; SQLite takes it from GLOB by itself.
+        w.and(
+            "a.id IN (SELECT m.id FROM meta m WHERE m.tenant = ? AND m.key = ? AND m.value GLOB ?)",
+            [q.tenant.0.into(), key.clone().into(), pattern.clone().into()],
+        );
+    }
+    if let Some(least) = q.sizes.0 {
+        w.and("a.size >= ?", [int(least).into()]);
+    }
+    if let Some(most) = q.sizes.1 {
+        w.and("a.size <= ?", [int(most).into()]);
+    }
     if let Some(agent) = &q.agent {
         w.and("a.agent_id = ?", [agent.clone().into()]);
     }

@@ -34,7 +34,26 @@ fn columns(target: LinkTarget) -> (Option<[u8; 16]>, Option<i64>) {
     }
 }
 
+/// # Errors
+/// `OverQuota` when the tenant has as many links that lead somewhere as it may.
+fn within_limit(c: &Connection, new: &Link) -> Result<()> {
+    let max = c
+        .prepare_cached("SELECT max_links FROM tenants WHERE id = ?")?
+        .query_row([new.tenant.0], |r| codec::opt_uint(r, 0))
+        .optional()?
+        .flatten();
+    let Some(max) = max else { return Ok(()) };
+    let sql = "SELECT count(*) FROM links WHERE tenant = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)";
+    let active = c.prepare_cached(sql)?.query_row(params![new.tenant.0, new.created.0], |r| codec::uint(r, 0))?;
+    if active < max {
+        return Ok(());
+    }
+    let text = format!("the tenant has {active} links of {max}: revoke one, or let them expire");
+    Err(Error::new(Kind::OverQuota, text))
+}
+
 pub fn add(c: &Connection, new: &Link) -> Result<()> {
+    within_limit(c, new)?;
     let (artifact, session) = columns(new.target);
     let exists = c
         .prepare_cached(

@@ -10,6 +10,7 @@
 //! Locks: a reader's slot, `cursors`; neither is held while the other is taken or across an await.
 
 mod artifacts;
+mod attempts;
 mod blobs;
 mod changes;
 mod check;
@@ -22,6 +23,7 @@ mod labels;
 mod links;
 mod make;
 mod paths;
+mod quotas;
 mod readers;
 mod recover;
 mod remove;
@@ -64,16 +66,6 @@ use crate::artifact::{Error, Result};
 /// Rows up to which a listing is read on the caller's thread: some hundred microseconds.
 const LIST_INLINE: u32 = 512;
 
-/// Quota of a tenant; none: no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quota {
-    /// Logical bytes of live artifacts.
-    pub max_bytes: Option<u64>,
-    /// Live artifacts.
-    pub max_artifacts: Option<u64>,
-    pub max_file_bytes: Option<u64>,
-}
-
 /// How a catalog is opened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SqliteOptions {
@@ -109,23 +101,6 @@ impl SqliteCatalog {
             cursors: changes::Cursors::default(),
             versions: options.versions,
         }))
-    }
-
-    /// Sets a tenant's quota. Durable when it returns.
-    pub async fn set_quota(&self, tenant: TenantId, quota: Quota) -> Result<()> {
-        self.durable(move |c| {
-            let changed = c.execute(
-                "UPDATE tenants SET max_bytes = ?, max_artifacts = ?, max_file_bytes = ? WHERE id = ?",
-                rusqlite::params![
-                    quota.max_bytes.map(codec::int),
-                    quota.max_artifacts.map(codec::int),
-                    quota.max_file_bytes.map(codec::int),
-                    tenant.0
-                ],
-            )?;
-            if changed == 0 { Err(Error::not_found("the tenant does not exist")) } else { Ok(()) }
-        })
-        .await
     }
 
     /// A namespace change: ordered at once, durable with the next durable one.

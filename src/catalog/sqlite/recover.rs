@@ -106,6 +106,7 @@ pub fn restore(
         content_type: guessed,
         // The key named the operation that made it, not this one.
         labels: Labels { idempotency_key: None, ..old.labels },
+        attempt: None,
         mtime: now,
         stat: FileStat::default(),
         now,

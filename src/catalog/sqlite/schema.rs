@@ -12,12 +12,14 @@ use crate::artifact::{Error, Kind, Result};
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// One script a version; a published one is never edited, only followed by another.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
+    include_str!("schema_7.sql"),
 ];
 
 /// How long one connection waits for another process's transaction before it gives up with `TimedOut`.

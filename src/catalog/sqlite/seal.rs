@@ -131,6 +131,7 @@ impl Record {
             deleted: None,
             recovered: self.recovered,
             deleted_by: None,
+            attempt: None,
         })
     }
 }

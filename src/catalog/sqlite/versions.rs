@@ -4,6 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::artifacts::{self, Known};
+use super::attempts;
 use super::codec::{self, LIVE, SUPERSEDED, id_bytes, int};
 use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
@@ -21,6 +22,7 @@ pub fn replaceable(c: &Connection, rules: Rules, x: &Commit, previous: Option<&K
     let same = rules.replaces(&previous.labels.provenance, began, &x.labels.provenance, x.now);
     // A key names the operation that made it: another operation does not take its place.
     let keyed = previous.labels.idempotency_key.is_some() || x.labels.idempotency_key.is_some();
+    let same = same && attempts::is_of(c, previous.id, x.attempt)?;
     if !same || keyed || artifacts::has_link(c, previous.id)? {
         return Ok(None);
     }

@@ -32,6 +32,9 @@ impl Store {
                     Ok(None) => {}
                     Err(e) => tracing::warn!(error = %e, "sweeping failed; it is tried again"),
                 }
+                if let Err(e) = store.sweep_uploads().await {
+                    tracing::warn!(error = %e, "uploads that nobody completed stay; it is tried again");
+                }
                 tokio::time::sleep(interval).await;
             }
         })

@@ -1,11 +1,12 @@
 //! Attributes as the kernel is told them.
 
-use crate::artifact::Result;
 use crate::artifact::ids::Ino;
 use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Result};
 
 use super::Volume;
+use super::departed::Mark;
 use super::live::Live;
 use super::setattr::SetAttr;
 
@@ -104,6 +105,22 @@ impl Volume {
             live.overlay_attr(&mut attr)?;
         }
         Ok(attr)
+    }
+
+    /// The same of a node that was read after `mark`: read again if its live record went meanwhile.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone by then.
+    pub(super) async fn attr_of_read(&self, mut node: Node, mut mark: Mark) -> Result<Attr> {
+        loop {
+            let attr = self.attr_of(&node)?;
+            if !self.departed.since(node.ino, mark) {
+                return Ok(attr);
+            }
+            mark = self.departed.mark();
+            let again = self.store.catalog.node(node.ino, self.now()).await?;
+            node = again.ok_or_else(|| Error::not_found("the file is gone"))?;
+        }
     }
 
     /// Attributes of a file that only this mount knows.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::artifact::ids::Ino;
+use crate::artifact::openfile::{Bytes, Leaving, Part, Released, Why, released};
 use crate::artifact::{Error, Kind, Result};
 use crate::metrics;
 use crate::staging::file::Freeze;
@@ -11,8 +12,8 @@ use crate::staging::journal::Record;
 
 use super::Volume;
 use super::handles::Handle;
-use super::live::{Io, Live};
-use super::save::{Why, blocking};
+use super::live::{Io, Live, Staged};
+use super::save::blocking;
 
 /// How often a mapping that outlived its `close` is looked at again: the kernel tells nobody when it goes.
 const LINGER: Duration = Duration::from_millis(50);
@@ -71,22 +72,16 @@ impl Volume {
         if self.scratch_released(&live) {
             return;
         }
-        let last = live.state.lock().handles == 0;
-        if !last {
-            let writer_left = live.state.lock().writers > 0;
-            if writer_left {
-                return;
-            }
-        }
-        let needs_work = {
+        let decided = {
             let mut st = live.state.lock();
-            let work = st.staged.is_some() || st.pending.is_some();
-            st.lingering |= work && last;
-            work
+            let decided = released(st.writers, st.staged.is_some() || st.pending.is_some());
+            st.lingering |= decided == Released::Finish && st.handles == 0;
+            decided
         };
-        if !needs_work {
-            self.retire(&live);
-            return;
+        match decided {
+            Released::Nothing => return,
+            Released::Retire => return self.retire(&live),
+            Released::Finish => {}
         }
         self.busy.send_modify(|n| *n += 1);
         let volume = self.clone();
@@ -175,56 +170,40 @@ impl Volume {
     /// Parts from the staging file when nobody can change it any more.
     async fn part(self: &Arc<Self>, live: &Arc<Live>) -> Result<Parted> {
         let _saving = live.save.lock().await;
-        let staged = {
+        let (staged, orphan) = {
             let mut st = live.state.lock();
             if st.handles > 0 {
                 return Ok(Parted::Reopened);
             }
-            st.staged.take()
+            (st.staged.take(), st.orphan)
         };
-        let Some(staged) = staged else {
+        let kept = staged.and_then(|staged| self.keep_warm(live, staged));
+        let Some(mut staged) = kept else {
             live.state.lock().lingering = false;
             return Ok(Parted::Done);
         };
-        let Some(mut staged) = self.keep_warm(live, staged) else {
-            live.state.lock().lingering = false;
-            return Ok(Parted::Done);
-        };
-        let sparse = staged.grown.as_ref().is_some_and(super::grow::Grown::is_sparse);
-        let orphan = live.state.lock().orphan;
-        if staged.mappable && !orphan {
-            match staged.file.freeze()? {
-                Freeze::InUse(file) => {
-                    staged.file = file;
-                    live.state.lock().staged = Some(staged);
-                    return Ok(Parted::Mapped);
-                }
-                Freeze::Frozen { path, .. } => {
-                    // A mapping may have changed bytes without a trace in the stamp: look once more.
-                    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                    staged.file = crate::staging::file::StagingFile::open(&self.staging, &name)?;
-                    let changed = self.changed_unseen(&staged).await?;
-                    staged.mappable = changed;
-                    let put_back = changed;
-                    if put_back {
-                        live.state.lock().staged = Some(staged);
-                        return Ok(Parted::Mapped);
-                    }
-                }
+        let mut leaving = self.leaving(live, &staged, orphan)?;
+        if leaving.decide() == Part::Freeze {
+            staged = self.freeze(staged).await?;
+            if staged.mappable {
+                live.state.lock().staged = Some(staged);
+                return Ok(Parted::Mapped);
             }
+            leaving = self.leaving(live, &staged, orphan)?;
         }
-        let saved = staged.saved.clone();
-        let name = staged.file.name.clone();
-        let path = staged.file.path.clone();
-        let stamp = staged.file.stamp()?;
-        if !orphan && saved.as_ref().is_none_or(|s| s.stamp != stamp || s.writes != live.writes()) {
+        let part = leaving.decide();
+        if part == Part::Save {
             // Changed (a truncate by path) since the save that led here.
             live.state.lock().staged = Some(staged);
             return Ok(Parted::Changed);
         }
+        let sparse = staged.grown.as_ref().is_some_and(super::grow::Grown::is_sparse);
+        let saved = staged.saved.clone();
+        let name = staged.file.name.clone();
+        let path = staged.file.path.clone();
+        let stamp = staged.file.stamp()?;
         drop(staged);
-        let provisional = saved.as_ref().is_some_and(|s| s.provisional);
-        if provisional {
+        if part == Part::Settle {
             if saved.as_ref().is_some_and(|s| s.stamp == stamp && !s.doubtful) {
                 self.parted.lock().insert(name);
             }
@@ -250,8 +229,33 @@ impl Volume {
         Ok(Parted::Done)
     }
 
+    fn leaving(&self, live: &Live, staged: &Staged, orphan: bool) -> Result<Leaving> {
+        let stamp = staged.file.stamp()?;
+        let same = staged.saved.as_ref().is_some_and(|s| s.stamp == stamp && s.writes == live.writes());
+        Ok(Leaving {
+            orphan,
+            mappable: staged.mappable,
+            bytes: if same { Bytes::Saved } else { Bytes::Unsaved },
+            provisional: staged.saved.as_ref().is_some_and(|s| s.provisional),
+        })
+    }
+
+    /// Proves that no mapping is left and that none changed the bytes; still `mappable`: one lives on, or did.
+    async fn freeze(&self, mut staged: Staged) -> Result<Staged> {
+        match staged.file.freeze()? {
+            Freeze::InUse(file) => staged.file = file,
+            Freeze::Frozen { path, .. } => {
+                // A mapping may have changed bytes without a trace in the stamp: look once more.
+                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                staged.file = crate::staging::file::StagingFile::open(&self.staging, &name)?;
+                staged.mappable = self.changed_unseen(&staged).await?;
+            }
+        }
+        Ok(staged)
+    }
+
     /// Does the frozen file differ from what was committed, whatever its stamp says?
-    async fn changed_unseen(&self, staged: &super::live::Staged) -> Result<bool> {
+    async fn changed_unseen(&self, staged: &Staged) -> Result<bool> {
         let Some(saved) = &staged.saved else { return Ok(staged.file.stamp()?.size > 0) };
         let (file, size, hash) = (staged.file.clone(), saved.size, saved.hash);
         if file.stamp()?.size != size {

@@ -1,8 +1,8 @@
 //! Listing a directory: what the catalog holds and what is not committed yet, in cookie order.
 
-use crate::artifact::Result;
 use crate::artifact::ids::Ino;
 use crate::artifact::name::Name;
+use crate::artifact::{Kind, Result};
 
 use super::Volume;
 use super::attr::Attr;
@@ -41,17 +41,18 @@ impl Volume {
             out.push(Listed { cookie: 2, name: b"..".to_vec(), attr: up });
         }
         let after = cookie.max(2);
+        let mark = self.departed.mark();
         let entries = self.store.catalog.list(dir, after, PAGE, self.now()).await?;
         let last = if entries.len() < PAGE as usize { u64::MAX } else { entries.last().map_or(u64::MAX, |e| e.cookie) };
         let pending = self.overlay.lock().list(dir, after);
         for entry in entries {
             // An uncommitted file stands before a committed one of the same name.
             if !pending.iter().any(|(n, _)| *n == entry.name) {
-                out.push(Listed {
-                    cookie: entry.cookie,
-                    name: entry.name.as_bytes().to_vec(),
-                    attr: self.attr_of(&entry.node)?,
-                });
+                let attr = match self.attr_of_read(entry.node, mark).await {
+                    Err(e) if e.kind == Kind::NotFound => continue,
+                    attr => attr?,
+                };
+                out.push(Listed { cookie: entry.cookie, name: entry.name.as_bytes().to_vec(), attr });
             }
         }
         for (name, entry) in pending.into_iter().filter(|(_, e)| e.cookie <= last) {

@@ -89,6 +89,7 @@ impl Volume {
                 // The kernel gives the offset of the end as it knows it; another mount cannot move it while we hold S.
                 let _ = append;
                 self.scratch_may_write(live, offset, data.len() as u64)?;
+                self.may_grow(live, offset.saturating_add(data.len() as u64)).await?;
                 let _writing = self.begin_write(live, offset).await?;
                 write_all_at(&file, offset, &data)?;
                 Ok(u32::try_from(data.len()).unwrap_or(u32::MAX))
@@ -106,6 +107,7 @@ impl Volume {
         let (live, file) = self.writable(fh)?;
         if mode & libc::FALLOC_FL_PUNCH_HOLE.cast_unsigned() == 0 {
             self.scratch_may_write(&live, offset, length)?;
+            self.may_grow(&live, offset.saturating_add(length)).await?;
         }
         // Whatever the mode: it may move or take away bytes.
         let _writing = self.begin_write(&live, 0).await?;

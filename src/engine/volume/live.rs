@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
 use crate::artifact::name::Name;
+use crate::artifact::openfile::Maker;
 use crate::artifact::record::{Labels, NodeKind};
 use crate::artifact::time::Timestamp;
 use crate::staging::file::{StagingFile, Stamp};
@@ -36,26 +37,6 @@ pub enum Io {
     Cached,
     /// Straight to the staging file.
     Passthrough(Arc<Backing>),
-}
-
-/// Who made the last artifact: its next one replaces that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Maker {
-    Handle(u64),
-    /// A rename or link needed the inode in the catalog while handles below this number were open: what they go on to
-    /// write replaces it, what later ones write does not.
-    Birth {
-        before: u64,
-    },
-}
-
-impl Maker {
-    pub fn is_replaced_by(self, handle: u64) -> bool {
-        match self {
-            Maker::Handle(h) => h == handle,
-            Maker::Birth { before } => handle != 0 && handle < before,
-        }
-    }
 }
 
 /// What was committed last from the staging file.

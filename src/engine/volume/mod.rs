@@ -34,6 +34,7 @@
 pub mod attr;
 pub mod close;
 pub mod control;
+mod departed;
 pub mod dir;
 pub mod grow;
 pub mod handles;
@@ -45,6 +46,7 @@ pub mod open;
 pub mod overlay;
 pub mod process;
 pub mod rename;
+mod room;
 pub mod save;
 pub mod scratch;
 pub mod setattr;
@@ -59,7 +61,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::artifact::ids::{Ino, SessionId};
-use crate::artifact::name::SessionName;
+use crate::artifact::name::{Name, SessionName};
 use crate::artifact::record::Session;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
@@ -82,6 +84,12 @@ pub struct Caller {
     pub pid: u32,
 }
 
+/// Makes the kernel drop a name, and says when it has.
+pub type StaleName = Box<dyn Fn(Ino, Name) -> tokio::sync::oneshot::Receiver<()> + Send + Sync>;
+
+/// How long a close waits for that. A name that is still there then shows the old inode until its time is over.
+const STALE_NAME: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Numbers taken from the catalog's sequence at once: a create then needs no round trip.
 const RESERVE: u64 = 4096;
 
@@ -101,6 +109,8 @@ pub struct Volume {
     staging: std::path::PathBuf,
     overlay: Mutex<Overlay>,
     live: Mutex<HashMap<Ino, Arc<Live>>>,
+    departed: departed::Departed,
+    room_seen: room::Seen,
     handles: Handles,
     hidden: Hidden,
     scratch: scratch::Scratch,
@@ -118,6 +128,7 @@ pub struct Volume {
     settle: tokio::sync::Notify,
     /// Staging files that nobody can change any more and whose stamp was that of the committed bytes.
     parted: Mutex<std::collections::HashSet<String>>,
+    stale_name: std::sync::OnceLock<StaleName>,
     /// Who deleted last: `rm -r` asks /proc once, not for each file.
     deleter: Mutex<trash::Deleter>,
 }
@@ -155,6 +166,8 @@ impl Volume {
             staging,
             overlay: Mutex::default(),
             live: Mutex::default(),
+            departed: departed::Departed::default(),
+            room_seen: room::Seen::default(),
             handles: Handles::default(),
             answers: Answers::default(),
             writers: process::Writers::default(),
@@ -167,8 +180,22 @@ impl Volume {
             busy: tokio::sync::watch::Sender::new(0),
             settle: tokio::sync::Notify::new(),
             parted: Mutex::default(),
+            stale_name: std::sync::OnceLock::new(),
             deleter: Mutex::default(),
         }))
+    }
+
+    /// How to drop a name from the kernel's cache; the first that is told is kept.
+    pub fn on_stale_name(&self, drop: StaleName) {
+        self.stale_name.set(drop).unwrap_or_default();
+    }
+
+    /// The name leads to another inode than the kernel believes.
+    async fn drop_cached_name(&self, parent: Ino, name: Name) {
+        let Some(drop) = self.stale_name.get() else { return };
+        if tokio::time::timeout(STALE_NAME, drop(parent, name)).await.is_err() {
+            tracing::warn!(dir = %parent, "the kernel keeps a name that has changed for a while");
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -213,6 +240,7 @@ impl Volume {
         let idle = live.pins.load(Ordering::Acquire) == 0 && live.state.lock().idle();
         if idle && map.get(&live.ino).is_some_and(|l| Arc::ptr_eq(l, live)) {
             map.remove(&live.ino);
+            self.departed.note(live.ino);
         }
     }
 

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::artifact::ids::{BlobHash, Ino};
 use crate::artifact::name::Name;
+use crate::artifact::openfile::Why;
 use crate::artifact::record::{CHUNK, Labels, Node, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::staging::file::StagingFile;
@@ -20,7 +21,7 @@ use super::handles::Handle;
 use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
-use super::save::{Why, blocking};
+use super::save::blocking;
 use super::setattr::SET_ID;
 use super::tree::{Found, inherit};
 use super::{Caller, Volume};
@@ -128,7 +129,7 @@ impl Volume {
         match self.find(parent, &name).await? {
             Some(_) if open.exclusive => return Err(Error::new(Kind::Exists, format!("{name}: exists"))),
             Some(Found::Pending(live)) => {
-                let opened = self.open_live(&live, None, open, caller).await?;
+                let opened = Box::pin(self.open_live(&live, None, open, caller)).await?;
                 return Ok((self.attr_of_pending(&live)?, opened));
             }
             Some(Found::Committed(node)) => {
@@ -141,6 +142,7 @@ impl Volume {
         if let Some(made) = self.scratch_create(parent, &name, mode, open, caller).await? {
             return Ok(made);
         }
+        self.may_make().await?;
         let ino = Ino(self.number().await?);
         let cookie = self.number().await?;
         let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;
@@ -184,7 +186,7 @@ impl Volume {
         let pinned = self.pin(ino, || Live::new(ino, session, state));
         let live = pinned.live.clone();
         self.overlay.lock().insert(parent, name, Entry { cookie, live: live.clone() }, now);
-        let opened = self.admit(&live, open, None);
+        let opened = self.admit(&live, open, None).await?;
         Ok((self.attr_of_pending(&live)?, opened))
     }
 
@@ -220,7 +222,7 @@ impl Volume {
             if mode.truncate && caller.uid != 0 {
                 self.drop_set_id(live.ino).await?;
             }
-            return Ok(self.admit(live, mode, content));
+            return self.admit(live, mode, content).await;
         }
         if live.state.lock().staged.is_none() && node.is_none() {
             return Err(Error::not_found("the file is gone"));
@@ -228,7 +230,7 @@ impl Volume {
         if let Some(node) = node {
             live.state.lock().size = node.size;
         }
-        let opened = self.admit(live, mode, content);
+        let opened = self.admit(live, mode, content).await?;
         // Where there is a staging file, that is what is read.
         let from_blob = live.state.lock().staged.is_none();
         if let Some(node) = node.filter(|_| from_blob) {
@@ -329,7 +331,8 @@ impl Volume {
     }
 
     /// Counts a new handle in and chooses how it does its I/O.
-    pub(super) fn admit(&self, live: &Arc<Live>, mode: OpenMode, content: Option<BlobHash>) -> Opened {
+    pub(super) async fn admit(&self, live: &Arc<Live>, mode: OpenMode, content: Option<BlobHash>) -> Result<Opened> {
+        let bypass = self.may_bypass().await?;
         let how = {
             let mut st = live.state.lock();
             st.handles += 1;
@@ -346,7 +349,8 @@ impl Volume {
                     // A backing file keeps the `O_APPEND` of its open whatever fcntl(2) says later: the daemon carries appends.
                     // Writes to a set-ID file come to the daemon: without privilege they take the bits away.
                     Some(staged)
-                        if self.passthrough.load(Ordering::Relaxed)
+                        if bypass
+                            && self.passthrough.load(Ordering::Relaxed)
                             && !mode.append
                             // The limit of scratch is kept by the daemon.
                             && !st.scratch
@@ -370,7 +374,7 @@ impl Volume {
             append: mode.append,
             reader: Mutex::new(None),
         });
-        Opened { fh, how, read_only: !mode.write }
+        Ok(Opened { fh, how, read_only: !mode.write })
     }
 
     /// May the kernel keep the pages it has? Only when others have the inode open through them, or when they are

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::artifact::ids::Ino;
 use crate::artifact::name::Name;
+use crate::artifact::openfile::Why;
 use crate::artifact::record::NodeKind;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::RenameMode;
@@ -12,7 +13,6 @@ use crate::staging::journal::Record;
 use super::Volume;
 use super::live::Pending;
 use super::overlay::Entry;
-use super::save::Why;
 use super::tree::Found;
 
 impl Volume {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::artifact::openfile::{Bytes as State, Maker, Seen, Why};
 use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, FileStat, Outcome};
@@ -17,39 +18,7 @@ use crate::staging::journal::Record;
 use super::Volume;
 use super::attr::sparse;
 use super::grow::Growth;
-use super::live::{Io, Live, Maker, Saved};
-
-/// Who asks for the save.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// `close()` of handle `.0`: an empty file may leave its record to the next close or the release.
-    Flush(u64),
-    /// `fsync()` of handle `.0`: everything, and in the store.
-    Fsync(u64),
-    /// The last release of all: everything, empty or not.
-    Release(u64),
-    /// The inode needs a place in the catalog now (a link, a rename over a committed file, `setxattr`).
-    Birth,
-    /// A mapping that outlived `close` is gone: hash whatever the stamp says.
-    Linger,
-    /// The bytes of the version committed last were written over where they lay, by the handle that made it. What stands there
-    /// now takes its place.
-    Overtaken,
-}
-
-impl Why {
-    fn handle(self) -> u64 {
-        match self {
-            Why::Flush(h) | Why::Fsync(h) | Why::Release(h) => h,
-            Why::Birth | Why::Linger | Why::Overtaken => 0,
-        }
-    }
-
-    /// The handles stay open and may write on: the version must not live in the staging file that they write to.
-    fn goes_on(self) -> bool {
-        matches!(self, Why::Fsync(_) | Why::Birth | Why::Overtaken)
-    }
-}
+use super::live::{Io, Live, Saved, Staged};
 
 /// Up to this size the bytes are read once into memory, and what was hashed is what is sent, without doubt.
 pub(super) const IN_MEMORY: u64 = 8 << 20;
@@ -107,15 +76,18 @@ impl Volume {
             let birth = meta.birth.clone();
             match self.store.ingest(source, meta).await {
                 Ok(done) => {
-                    let again = self.saved_by(live, why);
+                    let goes_on = why.goes_on(Self::last_maker(live));
                     self.saved(live, &snapshot, birth.as_ref(), &done, why)?;
+                    if let Some(birth) = birth.as_ref().filter(|_| done.committed.ino != live.ino) {
+                        self.drop_cached_name(birth.parent, birth.name.clone()).await;
+                    }
                     if let Err(e) = self.set_again(live).await {
                         // The bytes are safe, and close() speaks of them alone.
                         tracing::warn!(ino = %live.ino, error = %e, "attributes set during a save are lost");
                     }
                     // What only grows is guarded at each write.
                     let guarded = live.state.lock().staged.as_ref().is_some_and(|s| s.grown.is_some());
-                    if guarded || (!why.goes_on() && !again) {
+                    if guarded || !goes_on {
                         return Ok(());
                     }
                     match self.preserve(live).await {
@@ -143,39 +115,37 @@ impl Volume {
         Ok(())
     }
 
-    /// True when the very handle that closes has saved before: it is held by more than one descriptor.
-    fn saved_by(&self, live: &Live, why: Why) -> bool {
+    /// Who made the last artifact of this inode.
+    fn last_maker(live: &Live) -> Option<Maker> {
         let st = live.state.lock();
-        let last = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
-        matches!((why, last), (Why::Flush(h), Some((_, Maker::Handle(by)))) if by == h)
+        st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact).map(|(_, maker)| maker)
     }
 
-    /// The staging file and its stamp when it holds something that was not committed.
+    /// The staging file and its stamp when it holds something that `why` is to commit.
     fn unsaved(&self, live: &Live, why: Why) -> Result<Option<(StagingFile, Stamp)>> {
         let st = live.state.lock();
-        if st.orphan || st.scratch {
-            return Ok(None);
-        }
         let Some(staged) = &st.staged else { return Ok(None) };
         let stamp = staged.file.stamp()?;
-        if let Some(saved) = &staged.saved {
-            // A store to a page that is dirty already leaves no trace, unless the page was written back in between.
-            let unseen = staged.mappable && !self.notes_stores && matches!(st.io, Io::Passthrough(_));
-            let unchanged = saved.stamp == stamp && saved.writes == live.writes() && !saved.doubtful && !unseen;
-            if unchanged && why != Why::Linger {
-                return Ok(None);
-            }
+        let seen = Seen {
+            size: stamp.size,
+            bytes: self.state_of_bytes(live, staged, &st.io, stamp),
+            writers: st.writers,
+            nameless: st.orphan || st.scratch,
+        };
+        Ok(why.saves(seen).then(|| (staged.file.clone(), stamp)))
+    }
+
+    fn state_of_bytes(&self, live: &Live, staged: &Staged, io: &Io, stamp: Stamp) -> State {
+        let Some(saved) = &staged.saved else { return State::Unsaved };
+        // A store to a page that is dirty already leaves no trace, unless the page was written back in between.
+        let unseen = staged.mappable && !self.notes_stores && matches!(io, Io::Passthrough(_));
+        if saved.stamp != stamp || saved.writes != live.writes() {
+            State::Unsaved
+        } else if saved.doubtful || unseen {
+            State::Doubtful
+        } else {
+            State::Saved
         }
-        // A new writer came between the last close and its release: its own close saves, and what it has just
-        // truncated is no version.
-        if matches!(why, Why::Release(_) | Why::Linger) && st.writers > 0 {
-            return Ok(None);
-        }
-        // Nothing to store yet: `echo hi > f` closes a duplicate before the first byte is written.
-        if stamp.size == 0 && matches!(why, Why::Flush(_)) {
-            return Ok(None);
-        }
-        Ok(Some((staged.file.clone(), stamp)))
     }
 
     /// Writes back what a mapping may have changed, before it is hashed: that protects the pages again, so that every later store
@@ -306,19 +276,12 @@ impl Volume {
             gid: st.gid,
             replaces: p.replaces,
         });
-        let previous = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
-        let collapse = match previous {
-            // A handle's own earlier version is replaced; what the last writer left is replaced by what its mapping added.
-            Some((id, maker)) if maker.is_replaced_by(why.handle()) || matches!(why, Why::Linger | Why::Overtaken) => {
-                Some(id)
-            }
-            _ => None,
-        };
+        let last = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
         CommitMeta {
             session: live.session,
             ino: live.ino,
             birth,
-            collapse,
+            collapse: why.replaces(last),
             id: self.store.new_artifact_id(),
             name: st.name.clone(),
             labels: st.labels.clone(),
@@ -347,7 +310,7 @@ impl Volume {
             && (snapshot.digest.size <= self.store.options.inline_max
                 || !self.store.stores_at_home()
                 // Somebody may write on in the staging file: this version's bytes go to the store.
-                || why.goes_on()
+                || why.goes_on(None)
                 || live.state.lock().writers > 1)
         {
             return Ok(Source::Bytes(bytes.clone(), snapshot.digest.clone()));
@@ -367,10 +330,7 @@ impl Volume {
         why: Why,
     ) -> Result<()> {
         let doubtful = self.doubtful(&snapshot.stamp);
-        let maker = match why.handle() {
-            0 => Maker::Birth { before: self.handles.next() },
-            handle => Maker::Handle(handle),
-        };
+        let maker = why.maker(self.handles.next());
         let (file, old) = {
             let mut st = live.state.lock();
             st.pending = None;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::artifact::ids::Ino;
+use crate::artifact::openfile::Why;
 use crate::artifact::record::NodeKind;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
@@ -11,7 +12,6 @@ use crate::catalog::AttrChange;
 use super::attr::Attr;
 use super::live::Live;
 use super::open::OpenMode;
-use super::save::Why;
 use super::{Caller, Volume, hidden};
 
 /// Set-user-ID and set-group-ID.
@@ -73,6 +73,10 @@ impl Volume {
             set.mode = self.mode_without_set_id(ino).await?;
         }
         if let Some(size) = set.size {
+            match self.live_of(ino) {
+                Some(live) => self.may_grow(&live, size).await?,
+                None => self.may_become(ino, size).await?,
+            }
             self.truncate(ino, size, set.fh, caller).await?;
         }
         if !set.is_empty() {

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino};
 use crate::artifact::name::Name;
+use crate::artifact::openfile::Why;
 use crate::artifact::record::NodeKind;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Origin, RenameMode};
 
 use super::handles::Handle;
 use super::hidden::{What, is_hidden};
-use super::save::Why;
 use super::tree::Found;
 use super::{Caller, Volume};
 

@@ -38,9 +38,10 @@ impl Volume {
                 return Err(Error::not_found("no such entry"));
             }
         }
+        let mark = self.departed.mark();
         match self.find(parent, name).await? {
             Some(Found::Pending(live)) => self.attr_of_pending(&live),
-            Some(Found::Committed(node)) => self.attr_of(&node),
+            Some(Found::Committed(node)) => self.attr_of_read(node, mark).await,
             None => match self.scratch_lookup(parent, name).await? {
                 Some(attr) => Ok(attr),
                 None => Err(Error::not_found(format!("{name}: no such file"))),
@@ -62,8 +63,9 @@ impl Volume {
         {
             return self.attr_of_pending(&live);
         }
+        let mark = self.departed.mark();
         match self.store.catalog.node(ino, self.now()).await? {
-            Some(node) => self.attr_of(&node),
+            Some(node) => self.attr_of_read(node, mark).await,
             None => match self.live_of(ino) {
                 // Unlinked but open: it lives on here alone.
                 Some(live) => {
@@ -257,7 +259,7 @@ impl Volume {
         if let Some(live) = self.live_of(ino)
             && live.is_pending()
         {
-            self.save(&live, super::save::Why::Birth).await?;
+            self.save(&live, crate::artifact::openfile::Why::Birth).await?;
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ pub async fn whoami(State(app): State<App>, Reader(key): Reader) -> Result<axum:
         usage_storage_bytes: usage.logical_bytes,
         plan_storage_limit_bytes: usage.max_bytes.unwrap_or(UNLIMITED),
         active_links: store.catalog.active_links(store.tenant.id, store.clock.now()).await?,
-        max_active_links: UNLIMITED,
+        max_active_links: store.catalog.room(store.tenant.id).await?.quota.max_links.unwrap_or(UNLIMITED),
         rate_limit_sustained: rate.sustained,
         rate_limit_burst: rate.burst,
     }))

@@ -27,8 +27,6 @@ pub struct ArtifactBody {
     pub metadata: BTreeMap<String, String>,
     /// 1 is the oldest of its path.
     pub version: u64,
-    /// `pending` until the bytes have reached the store, then `stored`.
-    pub state: String,
     /// RFC 3339, UTC.
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -49,7 +47,6 @@ impl From<&Artifact> for ArtifactBody {
             agent_id: a.agent_id.clone(),
             metadata: a.metadata.0.clone(),
             version: a.version,
-            state: a.store.as_str().to_owned(),
             created_at: a.created.to_rfc3339(),
             expires_at: a.expires.map(Timestamp::to_rfc3339),
         }
@@ -270,9 +267,9 @@ pub struct Whoami {
 pub struct PublishRequest {
     #[schema(max_length = 256)]
     pub title: Option<String>,
-    #[schema(max_length = 32, example = "unlisted")]
+    #[schema(min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_-]+$", example = "unlisted")]
     pub visibility: Option<String>,
-    #[schema(max_length = 32, example = "link")]
+    #[schema(min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_-]+$", example = "link")]
     pub access: Option<String>,
 }
 

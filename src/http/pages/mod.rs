@@ -7,6 +7,7 @@ mod filter;
 mod format;
 mod names;
 mod preview;
+pub mod published;
 pub mod session;
 mod style;
 pub mod view;

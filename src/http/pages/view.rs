@@ -81,10 +81,7 @@ fn render(
         main.view {
             section.{ "content " (css(kind)) } aria-label="Content" {
                 (body(artifact, kind, preview, framed, &file))
-                @if let Some(preview) = preview {
-                    @if let Some(note) = &preview.note { p.more { (note) ". " a href={ (file) "?download=1" } { "Download all of it" } } }
-                    @else if preview.cut { p.more { "This is its beginning. " a href={ (file) "?download=1" } { "Download all of it" } } }
-                }
+                (rest(preview, &file))
             }
             section.known aria-labelledby="known" {
                 h2 #known { "About this file" }
@@ -116,7 +113,19 @@ fn render(
     }
 }
 
-fn body(artifact: &Artifact, kind: Kind, preview: Option<&Preview>, framed: bool, file: &str) -> Markup {
+/// That a preview is not all of the file.
+pub(super) fn rest(preview: Option<&Preview>, file: &str) -> Markup {
+    let says = preview.and_then(|p| match &p.note {
+        Some(note) => Some(format!("{note}. ")),
+        None => p.cut.then(|| String::from("This is its beginning. ")),
+    });
+    html! {
+        @if let Some(says) = says { p.more { (says) a href={ (file) "?download=1" } { "Download all of it" } } }
+    }
+}
+
+/// What can be shown of the content; `file`: the address of its bytes.
+pub(super) fn body(artifact: &Artifact, kind: Kind, preview: Option<&Preview>, framed: bool, file: &str) -> Markup {
     let name = display_bytes(&artifact.filename);
     let name = visible(&name);
     if artifact.size == 0 {

@@ -1,8 +1,8 @@
 use outputfs::artifact::Kind;
 use outputfs::artifact::ids::{Ino, SessionId};
+use outputfs::artifact::quota::Quota;
 use outputfs::artifact::record::{Life, Link, LinkTarget, NodeKind, StoreState};
 use outputfs::artifact::time::Timestamp;
-use outputfs::catalog::sqlite::Quota;
 use outputfs::catalog::{Commit, CommitError, Outcome};
 
 use super::world::{DAY, World, artifact_id, commit_kind, hash, name};
@@ -167,7 +167,7 @@ pub async fn idempotency_keys(w: &World) {
 }
 
 pub async fn quotas(w: &World) {
-    w.quota(Quota { max_bytes: Some(10), max_artifacts: Some(3), max_file_bytes: Some(8) }).await;
+    w.quota(Quota { max_bytes: Some(10), max_artifacts: Some(3), max_file_bytes: Some(8), max_links: None }).await;
     assert_eq!(commit_kind(w.try_commit(w.birth(w.root(), "big", b"123456789")).await), Kind::FileTooLarge);
     let a = w.file(w.root(), "a", b"12345678").await;
     assert_eq!(commit_kind(w.try_commit(w.birth(w.root(), "b", b"123")).await), Kind::OverQuota);

@@ -60,6 +60,7 @@ async fn child() {
                     begun: 0,
                     content_type: String::from("text/plain"),
                     labels: Labels::default(),
+                    attempt: None,
                     mtime: NOW,
                     stat: FileStat::default(),
                     now: NOW,

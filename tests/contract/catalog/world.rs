@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use outputfs::artifact::ids::{ArtifactId, BlobHash, Ino, MountId};
 use outputfs::artifact::name::Name;
+use outputfs::artifact::quota::Quota;
 use outputfs::artifact::record::{Artifact, Chunks, Labels, Node, NodeKind, Session, Tenant};
 use outputfs::artifact::time::Timestamp;
 use outputfs::artifact::versions::Rules;
 use outputfs::artifact::{Kind, Result};
-use outputfs::catalog::sqlite::{Quota, SqliteCatalog, SqliteOptions};
+use outputfs::catalog::quotas::Quotas;
+use outputfs::catalog::sqlite::{SqliteCatalog, SqliteOptions};
 use outputfs::catalog::{Birth, Catalog, Commit, CommitError, Committed, FileStat, NewNode, Origin, Payload};
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
@@ -68,7 +70,7 @@ impl World {
 
     /// Versions of one writer within 5 s are one, and a path keeps 3.
     pub async fn sqlite_thrifty() -> Self {
-        Self::sqlite_with(Rules { window: Duration::from_secs(5), keep: Some(3) }).await
+        Self::sqlite_with(Rules { window: Duration::from_secs(5), keep: Some(3), keys: None }).await
     }
 
     async fn sqlite_with(versions: Rules) -> Self {
@@ -177,6 +179,7 @@ impl World {
             begun: i64::MAX.unsigned_abs(),
             content_type: String::from("text/plain"),
             labels: Labels::default(),
+            attempt: None,
             mtime: Timestamp(now.0 - 1),
             stat: FileStat::default(),
             now,

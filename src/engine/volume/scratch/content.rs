@@ -87,7 +87,7 @@ impl Volume {
         if mode.truncate {
             self.truncate_staged(live, 0)?;
         }
-        Ok(self.admit(live, mode, None))
+        self.admit(live, mode, None).await
     }
 
     /// Before `end - start` bytes are written: within the limit?

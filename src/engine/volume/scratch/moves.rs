@@ -9,6 +9,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
+use crate::artifact::openfile::Why;
 use crate::artifact::record::{Labels, Node, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Removed, RenameMode};
@@ -19,7 +20,7 @@ use super::super::Volume;
 use super::super::attr::Attr;
 use super::super::labels::label_from_scratch;
 use super::super::live::{Live, Pending, Staged};
-use super::super::save::{Why, blocking};
+use super::super::save::blocking;
 use super::super::tree::Found;
 use super::known::id_of;
 use super::names::{attr_of, own, read_xattr, xattr_names};
