@@ -1,6 +1,6 @@
 //! HTTP: links and their pages (DESIGN §8). Translates between requests and the engine, and decides nothing.
 //!
-//! [`server`] has connections and their limits, [`takeover`] one listener for many mounts, [`links`] the addresses under
+//! [`server`] has connections and their limits ([`places`], [`traffic`]), [`takeover`] one listener for many mounts, [`links`] the addresses under
 //! `/lnk_…`, [`content`] an artifact's bytes with all that RFC 9110 knows of them, [`pages`] the HTML, [`errors`] what
 //! went wrong. Tokens are secrets: no path and no address of a request is ever logged, only the link's ID.
 
@@ -16,11 +16,13 @@ pub mod idle;
 pub mod links;
 pub mod media;
 pub mod pages;
+pub mod places;
 pub mod range;
 pub mod server;
 pub mod signed;
 pub mod takeover;
 pub mod tls;
+pub mod traffic;
 pub mod zip;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,7 +42,7 @@ use crate::engine::store::Store;
 use crate::http::api::Api;
 pub use errors::Problem;
 use health::Probe;
-pub use server::{Bound, serve};
+pub use server::{Bound, Peer, serve};
 pub use takeover::{Listening, serve_or_wait};
 pub use tls::TlsFiles;
 
@@ -63,6 +65,8 @@ pub struct Limits {
     pub header_read: Duration,
     /// Until an answer begins. Its body may take as long as it moves.
     pub answer: Duration,
+    /// A client that sends no byte of its body for so long is given up.
+    pub read_stall: Duration,
     /// A reader that takes no byte for so long is given up. Long, because a paused video player does just that; it asks
     /// for the rest again when it goes on.
     pub write_stall: Duration,
@@ -76,6 +80,7 @@ impl Default for Limits {
             connections: 1024,
             header_read: Duration::from_secs(15),
             answer: Duration::from_mins(1),
+            read_stall: Duration::from_mins(1),
             write_stall: Duration::from_mins(2),
             drain: Duration::from_secs(10),
         }
@@ -141,13 +146,26 @@ impl App {
             let fine = |b: u8| b.is_ascii_alphanumeric() || b".:-[]".contains(&b);
             (self.api.trust_proxy && !value.is_empty() && value.bytes().all(fine)).then(|| value.to_owned())
         };
-        match said("x-forwarded-host") {
+        let proto = said("x-forwarded-proto");
+        // A proxy that passes `Host` on as it came says only how it was reached.
+        let host = said("x-forwarded-host").or_else(|| proto.as_ref().and_then(|_| said("host")));
+        match host {
             Some(host) => {
-                let scheme = said("x-forwarded-proto").filter(|s| s == "http").unwrap_or_else(|| String::from("https"));
+                let scheme = proto.filter(|s| s == "http").unwrap_or_else(|| String::from("https"));
                 format!("{scheme}://{host}")
             }
             None => self.store.options.public_url.clone(),
         }
+    }
+
+    /// Where a request came from, for the log: what the proxy said last, if we trust one.
+    pub fn client(&self, headers: &HeaderMap, peer: Option<&Peer>) -> String {
+        let forwarded = || {
+            let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+            last.rsplit(',').next()?.trim().parse::<std::net::IpAddr>().ok()
+        };
+        let said = if self.api.trust_proxy { forwarded() } else { None };
+        said.or_else(|| peer.map(|p| p.0.ip())).map_or_else(|| String::from("unknown"), |ip| ip.to_string())
     }
 
     /// `url`, one of ours, as this client reaches us.
