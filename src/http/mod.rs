@@ -104,7 +104,7 @@ pub struct HttpConfig {
     pub cors: Vec<String>,
     /// HTTPS instead of HTTP.
     pub tls: Option<TlsFiles>,
-    /// Addresses of other doors (`/mcp`), which decide themselves who may enter.
+    /// Addresses of other doors (`/mcp`), behind [`auth::guard_door`].
     pub doors: Router,
 }
 
@@ -188,6 +188,8 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         private: config.listen.ip().is_loopback() && !config.trust_proxy,
         probe: Arc::default(),
     };
+    let guard = middleware::from_fn_with_state(app.clone(), auth::guard_door);
+    let doors = if config.doors.has_routes() { config.doors.clone().layer(guard) } else { Router::new() };
     Router::new()
         .route("/health", get(health::live))
         .route("/health/live", get(health::live))
@@ -197,7 +199,7 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
         .merge(links::routes())
         .merge(api::routes(&app))
-        .merge(config.doors.clone().with_state(()))
+        .merge(doors.with_state(()))
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(middleware::from_fn_with_state(app.clone(), deadline))
