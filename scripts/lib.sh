@@ -15,6 +15,8 @@ AXE_VERSION=4.14.1
 # The published client of the API that ours is compatible with, and a fuzzer of API descriptions.
 ARTIFACTA_VERSION=0.3.0
 SCHEMATHESIS_VERSION=4.32.5
+# What programs make on the mount is made and read back with these.
+PROGRAMS="pandas==3.1.1 pyarrow==26.0.1 matplotlib==3.11.2 pillow==13.0.0 openpyxl==3.1.5"
 GARAGE_VERSION=2.5.0
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }

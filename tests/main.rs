@@ -8,6 +8,7 @@ mod http;
 mod mcp;
 mod mount;
 mod pages;
+mod programs;
 mod rest;
 mod store;
 mod support;

@@ -19,6 +19,7 @@
 //! [`Kind::Sealed`]: crate::artifact::Kind::Sealed
 
 pub mod attempts;
+pub mod audit;
 pub mod doors;
 pub mod quotas;
 pub mod sqlite;
@@ -267,7 +268,9 @@ pub struct RecordCheck {
 }
 
 #[async_trait]
-pub trait Catalog: upkeep::Upkeep + doors::Doors + attempts::Attempts + quotas::Quotas + Send + Sync + 'static {
+pub trait Catalog:
+    upkeep::Upkeep + doors::Doors + attempts::Attempts + quotas::Quotas + audit::Audit + Send + Sync + 'static
+{
     // ---- reading: one row ----------------------------------------------------------------------------
     /// The tenant of that name, created at the first asking.
     async fn tenant(&self, name: &TenantName, now: Timestamp) -> Result<Tenant>;

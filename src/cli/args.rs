@@ -13,7 +13,7 @@ use crate::cli::value::{self, Condition, Keep, Meta, Moment};
 mod http;
 mod limits;
 pub use http::{HttpArgs, KeyCommand, KeySub, McpAccessArg, McpArgs, ServeArgs, ServerArgs};
-pub use limits::{ByArg, QuotaArgs, QuotaCommand, QuotaSub, UsageArgs};
+pub use limits::{ByArg, LogArgs, QuotaArgs, QuotaCommand, QuotaSub, UsageArgs};
 
 /// How `mount` tells its child to be the daemon: the child has the very arguments of its parent.
 pub const DAEMON_VARIABLE: &str = "OUTPUTFS_INTERNAL_DAEMON";
@@ -207,6 +207,8 @@ pub enum Command {
     Ttl(TtlArgs),
     /// Collect garbage: what has expired, and bytes that nothing needs any more
     Gc(GcArgs),
+    /// The audit trail: who did what, when, through which door
+    Log(LogArgs),
     /// Show or set what the tenant may hold
     Quota(QuotaCommand),
     /// Show what the tenant holds, by session, agent or day

@@ -13,6 +13,7 @@ mod inspect;
 mod key;
 mod link;
 mod links;
+mod log;
 mod ls;
 mod man;
 pub mod output;
@@ -139,6 +140,7 @@ pub async fn execute(context: &Context, command: Command) -> Outcome {
         Command::Check(args) => check::run(context, &args).await,
         Command::Doctor => doctor::run(context).await,
         Command::Steps(args) => steps::run(context, args).await,
+        Command::Log(args) => log::run(context, args).await,
         Command::Quota(args) => quota::run(context, args.command).await,
         Command::Usage(args) => usage::run(context, &args).await,
         Command::Status => status::run(context).await,

@@ -18,6 +18,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::artifact::{Error, Result};
+use crate::catalog::audit::{self, Actor, Who};
 use crate::cli::args::{Cli, Command, MountArgs, RunArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{stderr, stdout};
@@ -68,10 +69,28 @@ fn start(cli: Cli) -> Outcome<u8> {
     }
     logging::start(&settings, &cli.command)?;
     let runtime = runtime()?;
-    let outcome = runtime.block_on(dispatch(settings, cli.command));
+    let actor = Actor { door: door(&cli.command), who: own_name() };
+    let outcome = runtime.block_on(audit::scope(actor, dispatch(settings, cli.command)));
     // What blocks (a read of standard input, a name lookup) must not hold up the end.
     runtime.shutdown_background();
     outcome
+}
+
+fn door(command: &Command) -> &'static str {
+    match command {
+        Command::Mcp(_) => "mcp",
+        // What they do by themselves; who comes through their doors is named there.
+        Command::Mount(_) | Command::Serve(_) => "daemon",
+        _ => "cli",
+    }
+}
+
+/// An agent that says so, else the user of this process.
+fn own_name() -> Who {
+    let agent = ["OUTPUTFS_AGENT_ID", "ARTIFACTA_AGENT_ID"]
+        .iter()
+        .find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
+    Who::Named(agent.unwrap_or_else(|| format!("outputfs, uid {}", rustix::process::getuid().as_raw())))
 }
 
 async fn dispatch(settings: Settings, command: Command) -> Outcome<u8> {

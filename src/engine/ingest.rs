@@ -417,6 +417,7 @@ fn log_commit(committed: &Committed, dedup: bool, [hashing, uploading, recording
         a.size,
         dedup || matches!(committed.outcome, Outcome::Same | Outcome::Idempotent),
     );
+    metrics::get().record_seconds.observe(recording.as_secs_f64());
     let millis = |d: Duration| d.as_secs_f64() * 1000.0;
     tracing::info!(
         artifact = %a.id,

@@ -123,7 +123,8 @@ async fn open(config: &StoreConfig, staging: bool) -> Result<Arc<Store>> {
     let blobs = parts::blob_store(&place, &state, config).await?;
     let cache = parts::cache(&state, config).await?;
     let path = state.catalog_path();
-    let options = SqliteOptions { versions: config.options.versions };
+    let clock = config.clock.clone();
+    let options = SqliteOptions { versions: config.options.versions, now: Some(Arc::new(move || clock.now())) };
     let catalog = blocking(move || SqliteCatalog::open(&path, options)).await?;
     let tenant = crate::catalog::Catalog::tenant(&*catalog, &config.tenant, config.clock.now()).await?;
     let mount_dir = if staging {

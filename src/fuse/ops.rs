@@ -54,7 +54,7 @@ impl OutputFs {
     }
 
     fn wait(&self, req: &Request) -> Waiter<'_> {
-        Waiter { runtime: &self.runtime, deadline: self.volume.save_deadline(), tid: req.pid() }
+        Waiter { runtime: &self.runtime, deadline: self.volume.save_deadline(), tid: req.pid(), uid: req.uid() }
     }
 
     fn ino(&self, ino: INodeNo) -> Ino {

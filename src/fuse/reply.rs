@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::audit::{self, Actor, Who};
 use crate::engine::volume::process::is_dying;
 
 /// How soon a killed caller is let go.
@@ -31,6 +32,7 @@ pub struct Waiter<'a> {
     pub deadline: Duration,
     /// The calling thread, as the kernel names it; 0 when it is in a PID namespace that we do not see.
     pub tid: u32,
+    pub uid: u32,
 }
 
 impl Waiter<'_> {
@@ -41,7 +43,8 @@ impl Waiter<'_> {
         work: impl Future<Output = Result<T>> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
-        let mut work: Pin<Box<dyn Future<Output = Result<T>> + Send>> = Box::pin(work);
+        let actor = Actor { door: "mount", who: Who::Process { pid: self.tid, uid: self.uid } };
+        let mut work: Pin<Box<dyn Future<Output = Result<T>> + Send>> = Box::pin(audit::scope(actor, work));
         let polled = {
             let _inside = self.runtime.enter();
             // Polled again by the runtime, with its waker, if it is not ready.

@@ -16,6 +16,7 @@ use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 
 use crate::artifact::key::{ApiKey, Rate, Scope};
+use crate::catalog::audit::{self, Actor, Who};
 use crate::http::App;
 use crate::http::errors::Problem;
 
@@ -88,8 +89,10 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
         Some(seconds) => Problem::rate_limited(seconds).into_response(),
         None => {
             app.store.count_request(&key);
+            let name = if key.name.is_empty() { key.id.clone() } else { format!("{} ({})", key.name, key.id) };
+            let actor = Actor { door: "http", who: Who::Named(name) };
             request.extensions_mut().insert(Caller(Arc::new(key)));
-            next.run(request).await
+            audit::scope(actor, next.run(request)).await
         }
     };
     turn.tell(response.headers_mut(), now);

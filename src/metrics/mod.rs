@@ -39,6 +39,8 @@ pub struct Instruments {
     /// Of `close()` of files that were open for writing.
     pub close_seconds: Histogram,
     pub close_errors: IntCounter,
+    /// The catalog's transaction of a commit, waiting for its turn included.
+    pub record_seconds: Histogram,
     /// Putting bytes into the store.
     pub upload_seconds: Histogram,
     /// By operation, in seconds.
@@ -71,18 +73,19 @@ impl Instruments {
             connections: gauge(&r, "http_connections", "Open connections"),
             connections_cut: counters(&r, "http_connections_cut_total", "Connections cut off", &["why"]),
             commits: counters(&r, "commits_total", "Commits, through whatever door", &["outcome"]),
-            commit_bytes: counter(&r, "commit_bytes_total", "Bytes of committed artifacts"),
+            commit_bytes: counter(&r, "committed_bytes_total", "Bytes of committed artifacts"),
             dedup_hits: counter(&r, "dedup_hits_total", "Commits whose bytes were stored already"),
             dedup_bytes: counter(&r, "dedup_bytes_total", "Bytes that were not stored again"),
             close_seconds: histogram(&r, "close_seconds", "Time of close() and fsync() of written files"),
             close_errors: counter(&r, "close_errors_total", "close() and fsync() that failed"),
+            record_seconds: histogram(&r, "catalog_commit_seconds", "Time of recording a commit in the catalog"),
             upload_seconds: histogram(&r, "upload_seconds", "Time of putting bytes into the store"),
             store_seconds: histograms(&r, "store_seconds", "Time of operations of the store", &["operation"]),
             store_bytes: counters(&r, "store_bytes_total", "Bytes to and from the store", &["direction"]),
             store_errors: counters(&r, "store_errors_total", "Operations of the store that failed", &["operation"]),
             catalog_errors: counter(&r, "catalog_errors_total", "Statements of the catalog that failed"),
-            queue: gauge(&r, "queue_artifacts", "Artifacts whose bytes wait to be moved into the store"),
-            queue_bytes: gauge(&r, "queue_bytes", "Bytes that wait to be moved into the store"),
+            queue: gauge(&r, "pending_artifacts", "Artifacts whose bytes wait to be moved into the store"),
+            queue_bytes: gauge(&r, "pending_bytes", "Bytes that wait to be moved into the store"),
             resident_bytes: gauge(&r, "resident_memory_bytes", "Resident memory of this process"),
             registry: r,
         }
@@ -164,13 +167,13 @@ mod tests {
         let text = all.text();
         for line in [
             "outputfs_commits_total{outcome=\"new\"} 2",
-            "outputfs_commit_bytes_total 15",
+            "outputfs_committed_bytes_total 15",
             "outputfs_dedup_hits_total 1",
             "outputfs_dedup_bytes_total 5",
             "outputfs_close_seconds_bucket{le=\"0.0025\"} 0",
             "outputfs_close_seconds_bucket{le=\"0.005\"} 1",
             "outputfs_close_errors_total 1",
-            "outputfs_queue_artifacts 0",
+            "outputfs_pending_artifacts 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

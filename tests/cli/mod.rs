@@ -1,5 +1,6 @@
 //! The command line, as the real program answers it. What needs a mount is in `mount`.
 
+mod audit;
 mod config;
 mod files;
 mod help;

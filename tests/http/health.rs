@@ -51,7 +51,7 @@ fn what_happened_is_counted() {
     assert!(value("outputfs_http_request_seconds_count") >= 1.0);
     assert!(value("outputfs_resident_memory_bytes") > 1e6);
     for name in
-        ["queue_artifacts", "queue_bytes", "catalog_errors_total", "close_seconds_count", "upload_seconds_count"]
+        ["pending_artifacts", "pending_bytes", "catalog_errors_total", "close_seconds_count", "upload_seconds_count"]
     {
         value(&format!("outputfs_{name}"));
     }

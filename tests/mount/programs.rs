@@ -1,4 +1,4 @@
-//! Everyday programs, their results read back.
+//! Everyday programs in each of the four ways of mounting, their results read back at once (`tests/programs` has many more, after a fresh mount).
 
 use super::on_every_mount;
 use crate::support::{TestMount, sh};

@@ -119,6 +119,11 @@ with served("--max-ttl", "90d", "--cors-origin", "https://app.example.org", "--r
         pages(api, made)
         description = httpx.get(f"{base}/openapi.json").json()
         assert description["openapi"].startswith("3.1") and "/v1/artifacts" in description["paths"]
+        ready = httpx.get(f"{base}/health/ready")
+        assert ready.status_code == 200 and ready.json() == {"status": "ready", "catalog": "ok", "store": "ok"}, ready.text
+        counted = httpx.get(f"{base}/metrics").text
+        for line in ['outputfs_commits_total{outcome="new"} 3', 'outputfs_http_requests_total{method="POST",status="201"} 4', "outputfs_pending_artifacts "]:
+            assert line in counted, (line, counted)
         docs = httpx.get(f"{base}/docs")
         assert docs.status_code == 200 and "/v1/artifacts" in docs.text and not re.search(r"(src|href)=.https?://", docs.text)
     limits(base)

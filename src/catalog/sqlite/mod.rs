@@ -11,6 +11,7 @@
 
 mod artifacts;
 mod attempts;
+mod audit;
 mod blobs;
 mod changes;
 mod check;
@@ -67,10 +68,12 @@ use crate::artifact::{Error, Result};
 const LIST_INLINE: u32 = 512;
 
 /// How a catalog is opened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SqliteOptions {
     /// What commits do with earlier versions; by default nothing.
     pub versions: Rules,
+    /// The clock of the audit trail; none: the system's.
+    pub now: Option<audit::Now>,
 }
 
 /// See the module.
@@ -94,7 +97,9 @@ impl SqliteCatalog {
             // Before the first connection: it makes files of its own.
             reserve.look();
         }
-        let writer = Writer::start(schema::open_writer(path)?, reserve)?;
+        let conn = schema::open_writer(path)?;
+        audit::equip(&conn, options.now.unwrap_or_else(system_clock))?;
+        let writer = Writer::start(conn, reserve)?;
         Ok(Arc::new(Self {
             writer,
             readers: Arc::new(Readers::new(path.to_owned())),
@@ -124,6 +129,13 @@ impl SqliteCatalog {
             Err(_) => readers.snapshot(f),
         }
     }
+}
+
+fn system_clock() -> audit::Now {
+    Arc::new(|| {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+    })
 }
 
 /// A transaction that writes nothing syncs nothing, so one that must sync writes this.
@@ -373,7 +385,8 @@ impl Catalog for SqliteCatalog {
         now: Timestamp,
     ) -> Result<Artifact> {
         let rules = self.versions;
-        self.durable(move |c| recover::restore(c, origin, rules, artifact, id, fresh, now)).await
+        self.durable(move |c| audit::called("restore", || recover::restore(c, origin, rules, artifact, id, fresh, now)))
+            .await
     }
 
     async fn check_records(&self, tenant: TenantId) -> Result<RecordCheck> {

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{self, LIVE, PROVISIONAL, TRASHED, id_bytes, int, life};
 use super::remove::{Fate, drop_name, unlink};
-use super::{artifacts, tree};
+use super::{artifacts, audit, tree};
 use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, Ino, TenantId};
 use crate::artifact::life::{Bounds, End, Facts};
@@ -143,15 +143,15 @@ fn facts(c: &Connection, id: ArtifactId, now: Timestamp) -> Result<Option<(Facts
 /// Ends one artifact if the rules say so.
 fn end(c: &Connection, tenant: TenantId, id: ArtifactId, bounds: &Bounds, swept: &mut Swept) -> Result<()> {
     let Some((facts, size)) = facts(c, id, bounds.now)? else { return Ok(()) };
-    let slot = match bounds.end_of(&facts) {
-        Some(End::Expired) => &mut swept.expired,
-        Some(End::Purged) => &mut swept.purged,
-        Some(End::Pruned) => &mut swept.pruned,
+    let (slot, verb) = match bounds.end_of(&facts) {
+        Some(End::Expired) => (&mut swept.expired, "expire"),
+        Some(End::Purged) => (&mut swept.purged, "purge"),
+        Some(End::Pruned) => (&mut swept.pruned, "prune"),
         None => return Ok(()),
     };
     *slot += 1;
     swept.bytes += size;
-    erase(c, tenant, id, bounds.now)
+    audit::called(verb, || erase(c, tenant, id, bounds.now))
 }
 
 pub fn purge(c: &Connection, tenant: TenantId, ids: &[ArtifactId], now: Timestamp) -> Result<Swept> {

@@ -55,7 +55,9 @@ impl Writer {
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
         let (tx, rx) = oneshot::channel();
+        let actor = crate::catalog::audit::current();
         let run = Box::new(move |conn: Result<&Connection>| {
+            super::audit::act(actor);
             // A panic is a bug of one job: the thread goes on for the others.
             let guarded = |c| catch_unwind(AssertUnwindSafe(|| f(c))).unwrap_or_else(|_| Err(E::from(panicked())));
             let result = conn.map_err(E::from).and_then(guarded);

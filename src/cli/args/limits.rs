@@ -1,8 +1,9 @@
-//! What can be written on the command line of limits and use.
+//! What can be written on the command line of limits, use and the audit trail.
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::value::Limit;
+use super::SessionArg;
+use crate::cli::value::{Limit, Moment};
 
 #[derive(Debug, Args)]
 pub struct QuotaCommand {
@@ -47,4 +48,25 @@ pub struct UsageArgs {
     /// Divide it
     #[arg(long, value_name = "WHAT")]
     pub by: Option<ByArg>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// SESSION [default: all sessions]
+    #[arg(value_name = "SESSION")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub session: SessionArg,
+    /// All sessions, whatever OUTPUTFS_SESSION_ID says
+    #[arg(short, long)]
+    pub all: bool,
+    /// Since: 90m, 7d, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Moment>,
+    /// Only lines with a smaller number, `seq`: the page before
+    #[arg(long, value_name = "SEQ")]
+    pub before: Option<u64>,
+    /// At most so many, the newest, in the order of time
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
+    pub limit: u32,
 }

@@ -74,10 +74,10 @@ impl World {
     }
 
     async fn sqlite_with(versions: Rules) -> Self {
-        let options = SqliteOptions { versions };
+        let options = SqliteOptions { versions, now: None };
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let path = dir.path().join("catalog.db");
-        let cat = SqliteCatalog::open(&path, options).unwrap();
+        let cat = SqliteCatalog::open(&path, options.clone()).unwrap();
         let now = Timestamp(START);
         let tenant = cat.tenant(&"default".parse().unwrap(), now).await.unwrap();
         let (for_quota, id) = (Arc::clone(&cat), tenant.id);
@@ -88,7 +88,7 @@ impl World {
         // The closure owns the directory: it goes when the last handle can no longer be opened.
         let open = Box::new(move || {
             let _kept = &dir;
-            SqliteCatalog::open(&path, options).unwrap() as Arc<dyn Catalog>
+            SqliteCatalog::open(&path, options.clone()).unwrap() as Arc<dyn Catalog>
         });
         Self::with(cat, tenant, open, quota).await
     }

@@ -1,0 +1,104 @@
+//! The audit trail in SQLite. Triggers write it (schema_8.sql); what they ask for is set here, on the writer's thread, before each job.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::{SqliteCatalog, codec, paths};
+use crate::artifact::Result;
+use crate::artifact::audit::AuditEntry;
+use crate::artifact::ids::{Ino, TenantId};
+use crate::artifact::time::Timestamp;
+use crate::catalog::audit::{Actor, Audit, AuditQuery};
+
+/// What time it is, for what has no time of its own.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+thread_local! {
+    static ACTOR: RefCell<Option<Actor>> = const { RefCell::new(None) };
+    static VERB: RefCell<Option<&'static str>> = const { RefCell::new(None) };
+}
+
+/// What follows on this thread is done in the name of `actor`.
+pub fn act(actor: Option<Actor>) {
+    ACTOR.with(|a| *a.borrow_mut() = actor);
+}
+
+/// Runs `f`, and the trail calls what it does `verb`.
+pub fn called<T>(verb: &'static str, f: impl FnOnce() -> T) -> T {
+    let before = VERB.with(|v| v.borrow_mut().replace(verb));
+    let done = f();
+    VERB.with(|v| *v.borrow_mut() = before);
+    done
+}
+
+/// Gives a writing connection the functions that the triggers call.
+pub fn equip(c: &Connection, now: Now) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+    c.create_scalar_function("audit_door", 0, flags, |_| Ok(ACTOR.with(|a| a.borrow().as_ref().map(|a| a.door))))?;
+    c.create_scalar_function("audit_who", 0, flags, |_| Ok(ACTOR.with(|a| a.borrow().as_ref().map(|a| a.who.text()))))?;
+    c.create_scalar_function("audit_verb", 0, flags, |_| Ok(VERB.with(|v| *v.borrow())))?;
+    c.create_scalar_function("audit_now", 0, flags, move |_| Ok(now().0))
+}
+
+#[async_trait]
+impl Audit for SqliteCatalog {
+    async fn audit(&self, tenant: TenantId, query: AuditQuery) -> Result<Vec<AuditEntry>> {
+        let mut sql = String::from(
+            "SELECT u.seq, u.at, u.what, s.name, u.artifact, u.parent, u.name, u.door, u.who, u.detail FROM audit u \
+             LEFT JOIN sessions s ON s.id = u.session WHERE u.tenant = ?",
+        );
+        let mut values: Vec<Value> = vec![tenant.0.into()];
+        let mut and = |text: &str, value: Value| {
+            sql.push_str(text);
+            values.push(value);
+        };
+        if let Some(session) = query.session {
+            and(" AND u.session = ?", session.0.into());
+        }
+        if let Some(since) = query.since {
+            and(" AND u.at >= ?", since.0.into());
+        }
+        if let Some(before) = query.before {
+            and(" AND u.seq < ?", codec::int(before).into());
+        }
+        and(" ORDER BY u.seq DESC LIMIT ?", query.limit.into());
+        self.scan(move |c| {
+            let mut stmt = c.prepare_cached(&sql)?;
+            let rows = stmt.query_map(params_from_iter(values), |r| {
+                let parent = codec::opt_uint(r, 5)?.map(Ino);
+                let entry = AuditEntry {
+                    seq: codec::uint(r, 0)?,
+                    at: codec::time(r, 1)?,
+                    what: r.get(2)?,
+                    session: r.get::<_, Option<String>>(3)?.filter(|s| !s.is_empty()),
+                    artifact: codec::opt_artifact_id(r, 4)?,
+                    path: r.get(6)?,
+                    door: r.get(7)?,
+                    who: r.get(8)?,
+                    detail: r.get(9)?,
+                };
+                Ok((parent, entry))
+            })?;
+            let mut found = Vec::new();
+            for row in rows {
+                let (parent, mut entry) = row?;
+                if let (Some(parent), Some(name)) = (parent, entry.path.as_mut()) {
+                    // A directory that is gone leaves the name alone.
+                    let mut dir = paths::path(c, parent).unwrap_or_default();
+                    if !dir.is_empty() {
+                        dir.push(b'/');
+                        name.splice(0..0, dir);
+                    }
+                }
+                found.push(entry);
+            }
+            Ok(found)
+        })
+        .await
+    }
+}
