@@ -1,7 +1,8 @@
 //! HTTP: links and their pages (DESIGN §8). Translates between requests and the engine, and decides nothing.
 //!
 //! [`server`] has connections and their limits ([`places`], [`traffic`]), [`takeover`] one listener for many mounts, [`links`] the addresses under
-//! `/lnk_…`, [`content`] an artifact's bytes with all that RFC 9110 knows of them, [`pages`] the HTML, [`errors`] what
+//! `/lnk_…`, [`content`] an artifact's bytes with all that RFC 9110 knows of them, [`pages`] the HTML, [`operator`] the
+//! signed-in view, [`errors`] what
 //! went wrong. Tokens are secrets: no path and no address of a request is ever logged, only the link's ID.
 
 pub mod api;
@@ -15,6 +16,7 @@ pub mod health;
 pub mod idle;
 pub mod links;
 pub mod media;
+pub mod operator;
 pub mod pages;
 pub mod places;
 pub mod range;
@@ -42,6 +44,7 @@ use crate::engine::store::Store;
 use crate::http::api::Api;
 pub use errors::Problem;
 use health::Probe;
+use operator::signin::Operators;
 pub use server::{Bound, Peer, serve};
 pub use takeover::{Listening, serve_or_wait};
 pub use tls::TlsFiles;
@@ -136,6 +139,10 @@ pub struct App {
     /// Only programs of this machine reach us, and no proxy speaks for others.
     pub private: bool,
     pub probe: Arc<Probe>,
+    /// Who is signed in at `/`.
+    pub operators: Operators,
+    /// HTTPS is spoken here, without a proxy.
+    pub tls: bool,
 }
 
 impl App {
@@ -187,6 +194,8 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         api,
         private: config.listen.ip().is_loopback() && !config.trust_proxy,
         probe: Arc::default(),
+        operators: Arc::default(),
+        tls: config.tls.is_some(),
     };
     let guard = middleware::from_fn_with_state(app.clone(), auth::guard_door);
     let doors = if config.doors.has_routes() { config.doors.clone().layer(guard) } else { Router::new() };
@@ -198,6 +207,7 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
         .merge(links::routes())
+        .merge(operator::routes())
         .merge(api::routes(&app))
         .merge(doors.with_state(()))
         .fallback(|| async { Problem::not_found() })
