@@ -18,6 +18,8 @@ pub struct Metrics {
     pub commits: IntCounterVec,
     /// Commits whose bytes the store had already.
     pub dedup_hits: IntCounter,
+    /// Commits of whole copies of stored files: neither hashed nor sent.
+    pub copies: IntCounter,
     /// Logical bytes committed.
     pub bytes: IntCounter,
     /// Putting bytes into the store, or finding them there.
@@ -64,6 +66,7 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
     Metrics {
         commits: counters("outputfs_commits_total", "Commits, by what came of them.", &["outcome"]),
         dedup_hits: counter("outputfs_dedup_hits_total", "Commits whose bytes the store had already."),
+        copies: counter("outputfs_copies_total", "Commits of whole copies of stored files, neither hashed nor sent."),
         bytes: counter("outputfs_committed_bytes_total", "Logical bytes committed."),
         upload: histogram("outputfs_upload_seconds", "Putting the bytes of a commit into the store."),
         close: histogram("outputfs_close_seconds", "Answering close() on a mount."),
@@ -115,6 +118,7 @@ mod tests {
         for name in [
             "commits_total{outcome=\"new\"}",
             "dedup_hits_total",
+            "copies_total",
             "committed_bytes_total",
             "upload_seconds_bucket",
             "close_seconds_bucket{le=\"0.0025\"}",

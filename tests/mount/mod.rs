@@ -1,8 +1,10 @@
 //! Programs on real mounts: each scenario on the local store and on S3, with passthrough and without.
 
 mod append;
+mod borders;
 mod close;
 mod control;
+mod copies;
 mod crash;
 mod full;
 mod keys;
