@@ -26,6 +26,7 @@ pub async fn run(context: &Context, args: PushArgs) -> Outcome {
     let labels = labels(&args)?;
     let plan = plan(&files, &to, args.recursive)?;
     let store = context.open().await?;
+    let plan = without_scratch(&store, &to.session, plan).await?;
     if let Some(attempt) = attempt()? {
         store.join_attempt(attempt)?;
     }
@@ -128,6 +129,8 @@ struct Item {
     from: PathBuf,
     /// Inside the session.
     path: Vec<u8>,
+    /// On the command line, not found in a folder.
+    named: bool,
 }
 
 fn plan(files: &[PathBuf], to: &Destination, recursive: bool) -> Result<Vec<Item>> {
@@ -143,7 +146,7 @@ fn plan(files: &[PathBuf], to: &Destination, recursive: bool) -> Result<Vec<Item
             if folder {
                 return Err(Error::invalid("standard input needs a name: write SESSION/PATH"));
             }
-            items.push(Item { from: file.clone(), path: below(b"") });
+            items.push(Item { from: file.clone(), path: below(b""), named: true });
             continue;
         }
         let meta = std::fs::metadata(file).map_err(|e| missing(file, &e))?;
@@ -158,7 +161,7 @@ fn plan(files: &[PathBuf], to: &Destination, recursive: bool) -> Result<Vec<Item
             }
             walk(file, &below(&name), &mut items)?;
         } else {
-            items.push(Item { from: file.clone(), path: below(&name) });
+            items.push(Item { from: file.clone(), path: below(&name), named: true });
         }
     }
     Ok(items)
@@ -187,12 +190,23 @@ fn walk(dir: &Path, to: &[u8], items: &mut Vec<Item>) -> Result<()> {
         if kind.is_dir() {
             walk(&entry.path(), &path, items)?;
         } else if kind.is_file() {
-            items.push(Item { from: entry.path(), path });
+            items.push(Item { from: entry.path(), path, named: false });
         } else {
             tracing::warn!(path = %entry.path().display(), "no regular file: left out");
         }
     }
     Ok(())
+}
+
+/// Of a folder only what would become an artifact in a mount of the session; files that were named are meant.
+async fn without_scratch(store: &Store, session: &SessionName, mut plan: Vec<Item>) -> Result<Vec<Item>> {
+    let rules = store.ignore_rules(session).await?;
+    let before = plan.len();
+    plan.retain(|item| item.named || !rules.is_scratch(&item.path, false));
+    if plan.len() < before {
+        tracing::info!(files = before - plan.len(), "scratch files are left out");
+    }
+    Ok(plan)
 }
 
 /// What was pushed, and what stopped it.

@@ -5,9 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::artifact::ids::Ino;
-use crate::artifact::ignore::FILE_NAME;
-use crate::artifact::name::Name;
-use crate::artifact::{Error, Result};
+use crate::artifact::ignore::{FILE_NAME, IgnoreRules};
+use crate::artifact::name::{Name, SessionName};
+use crate::artifact::{Error, Kind, Result};
 use crate::engine::store::Store;
 
 /// Rules longer than this are no rules that anybody wrote.
@@ -87,5 +87,18 @@ impl Store {
         let len = usize::try_from(node.size).unwrap_or(0);
         let bytes = self.reader(&artifact).await?.0.read_at(0, len).await?;
         Ok((Some(node.ino), Some(String::from_utf8_lossy(&bytes).into_owned())))
+    }
+
+    /// The rules of a session; the built-in ones when it is not there yet.
+    ///
+    /// # Errors
+    /// Of the catalog and the store.
+    pub async fn ignore_rules(&self, session: &SessionName) -> Result<IgnoreRules> {
+        let text = match self.session(session.as_str()).await {
+            Ok(session) => self.ignore_file(session.root).await?.1,
+            Err(e) if e.kind == Kind::NotFound => None,
+            Err(e) => return Err(e),
+        };
+        Ok(IgnoreRules::new(text.as_deref()))
     }
 }

@@ -35,6 +35,8 @@ pub struct Instruments {
     pub commit_bytes: IntCounter,
     /// Commits whose bytes were there already.
     pub dedup_hits: IntCounter,
+    /// Whole copies of stored files: neither hashed nor sent.
+    pub copies: IntCounter,
     pub dedup_bytes: IntCounter,
     /// Of `close()` of files that were open for writing.
     pub close_seconds: Histogram,
@@ -74,6 +76,7 @@ impl Instruments {
             connections_cut: counters(&r, "http_connections_cut_total", "Connections cut off", &["why"]),
             commits: counters(&r, "commits_total", "Commits, through whatever door", &["outcome"]),
             commit_bytes: counter(&r, "committed_bytes_total", "Bytes of committed artifacts"),
+            copies: counter(&r, "copies_total", "Commits of whole copies of stored files, neither hashed nor sent"),
             dedup_hits: counter(&r, "dedup_hits_total", "Commits whose bytes were stored already"),
             dedup_bytes: counter(&r, "dedup_bytes_total", "Bytes that were not stored again"),
             close_seconds: histogram(&r, "close_seconds", "Time of close() and fsync() of written files"),

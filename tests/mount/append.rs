@@ -230,6 +230,21 @@ fn stored(dir: &Path) -> u64 {
     String::from_utf8_lossy(&out.stdout).split_whitespace().next().unwrap().parse().unwrap()
 }
 
+/// Bytes of the objects below the sandbox's prefix.
+fn in_bucket(sandbox: &Sandbox) -> u64 {
+    let (url, env) = (sandbox.s3_url().unwrap(), crate::support::s3_env());
+    let (bucket, prefix) = url.trim_start_matches("s3://").split_once('/').unwrap();
+    let count = "import boto3, sys
+s3 = boto3.client('s3', endpoint_url=sys.argv[1])
+pages = s3.get_paginator('list_objects_v2').paginate(Bucket=sys.argv[2], Prefix=sys.argv[3])
+print(sum(o['Size'] for page in pages for o in page.get('Contents', [])))";
+    let out = sandbox.program("python3").args(["-c", count, &env.endpoint, bucket, prefix]).output().unwrap();
+    String::from_utf8_lossy(&out.stdout)
+        .trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&out.stderr)))
+}
+
 fn rounds() -> usize {
     if quick() { 100 } else { 1000 }
 }
@@ -278,6 +293,14 @@ fn a_log_reopened_for_each_line_sends_its_lines_only() {
     let versions = versions.matches("\"artifact_id\"").count();
     println!("s3: {versions} versions are left");
     assert!((1..=10).contains(&versions), "{versions} versions are kept");
+    // What the versions share is stored once for each version that is kept, and nothing is left of those replaced.
+    // The first run condemns, the second deletes.
+    for _ in 0..2 {
+        m.sandbox().cli("gc", &["--gc-grace", "1ms"]);
+    }
+    let stored = in_bucket(m.sandbox());
+    println!("s3: {} MiB are stored for {versions} versions", stored >> 20);
+    assert!(stored < (versions as u64 + 1) * 18 * MIB as u64, "{stored} bytes are stored for {versions} versions");
     drop(m);
 }
 

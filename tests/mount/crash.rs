@@ -214,3 +214,52 @@ fn at_random_moments_s3() {
 fn at_random_moments_s3_durability_local() {
     random_moments(Store::S3, &MountOptions::new().durability_local(), times(40));
 }
+
+/// Lines appended to a stored file, each by an open of its own, until the daemon dies at a point. Every acknowledged line is there,
+/// in its place; of what follows there is a whole line at most, and never a hole.
+fn appends_survive(store: Store, options: &MountOptions, points: &[&str]) {
+    let base: Vec<u8> = content("base-", (6 << 20) + 17);
+    let line = |n: usize| format!("{n:0>99}\n").into_bytes();
+    for point in points {
+        let mut m = TestMount::with(store, options.clone().session("s1").args(&["--version-window", "off"]));
+        std::fs::write(m.join("log"), &base).unwrap();
+        m.remount_with(options.clone().session("s1").env("FAILPOINTS", &format!("{point}=5%return")));
+        let mut acked = 0;
+        while acked < 300 {
+            let file = std::fs::OpenOptions::new().append(true).open(m.join("log"));
+            let Ok(mut file) = file else { break };
+            if file.write_all(&line(acked)).is_err() || close(file).is_err() {
+                break;
+            }
+            acked += 1;
+        }
+        if m.is_alive() {
+            m.kill9();
+        } else {
+            m.wait_end(Duration::from_secs(5));
+        }
+        println!("{point}: {acked} lines acknowledged");
+        m.remount_with(options.clone().session("s1"));
+        let got = std::fs::read(m.join("log")).unwrap();
+        assert!(got.starts_with(&base), "{point}: what was there first is not whole");
+        let lines: Vec<_> = got[base.len()..].chunks(100).collect();
+        assert!((acked..=acked + 1).contains(&lines.len()), "{point}: {acked} acknowledged, {} there", lines.len());
+        assert!(lines.iter().enumerate().all(|(n, l)| *l == line(n)), "{point}: a line is not what was written");
+        m.sandbox().cli("check", &["--read-data"]);
+    }
+}
+
+#[test]
+fn appends_at_named_points_local() {
+    appends_survive(Store::Local, &MountOptions::new(), &POINTS[2..]);
+}
+
+#[test]
+fn appends_at_named_points_s3() {
+    appends_survive(Store::S3, &MountOptions::new(), &POINTS[..4]);
+}
+
+#[test]
+fn appends_at_named_points_s3_durability_local() {
+    appends_survive(Store::S3, &MountOptions::new().durability_local(), &POINTS);
+}

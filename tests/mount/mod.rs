@@ -2,8 +2,10 @@
 
 mod append;
 mod append_crash;
+mod borders;
 mod close;
 mod control;
+mod copies;
 mod crash;
 mod full;
 mod keys;

@@ -15,12 +15,9 @@ use super::Volume;
 use super::grow::Grown;
 use super::handles::Handle;
 use super::live::Live;
-use super::save::blocking;
 
 /// Readers kept, each with an open file at most.
 const READERS: usize = 256;
-/// Above this a copy is worth a hop to the blocking pool.
-const COPY_AT_ONCE: u64 = 1 << 20;
 
 impl Volume {
     /// Up to `len` bytes at `offset`; fewer at the end.
@@ -49,7 +46,11 @@ impl Volume {
     }
 
     /// A handle opened on bytes that have since become a blob reads the blob.
-    async fn reopen(&self, live: &Live, slot: &parking_lot::Mutex<Option<ContentReader>>) -> Result<ContentReader> {
+    pub(super) async fn reopen(
+        &self,
+        live: &Live,
+        slot: &parking_lot::Mutex<Option<ContentReader>>,
+    ) -> Result<ContentReader> {
         let node =
             self.store.catalog.node(live.ino, self.now()).await?.ok_or_else(|| Error::not_found("the file is gone"))?;
         let reader = self.reader_of(&node).await?;
@@ -151,63 +152,8 @@ impl Volume {
         found.map(|n| i64::try_from(n).unwrap_or(i64::MAX)).ok_or_else(past)
     }
 
-    /// Copies between two open files inside the daemon: the bytes never pass through the caller.
-    ///
-    /// # Errors
-    /// `BadHandle`, disk and store errors.
-    pub async fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), len: u64) -> Result<u32> {
-        let (live, target) = self.writable(to.0)?;
-        let source = self.handles.get(from.0)?;
-        let (file, path) = match &*source {
-            Handle::File { live, reader, .. } => {
-                self.make_whole(live).await?;
-                if let Some(f) = staged_of(live) {
-                    (f.file.clone(), f.path.clone())
-                } else {
-                    let known = reader.lock().clone();
-                    let reader = match known {
-                        Some(r) => r,
-                        None => self.reopen(live, reader).await?,
-                    };
-                    reader.0.as_file().await?
-                }
-            }
-            Handle::Content(r) => r.0.as_file().await?,
-            _ => return Err(Error::new(Kind::Unsupported, "cannot be copied from")),
-        };
-        self.scratch_may_write(&live, to.1, len.min(1 << 30))?;
-        let _writing = self.begin_write(&live, to.1).await?;
-        // The answer is 32 bits: whoever wants more asks again.
-        let len = len.min(1 << 30);
-        let copy = move || {
-            let (mut off_in, mut off_out) = (from.1, to.1);
-            let mut left = len;
-            while left > 0 {
-                let want = usize::try_from(left).unwrap_or(usize::MAX);
-                match rustix::fs::copy_file_range(&*file, Some(&mut off_in), &*target.file, Some(&mut off_out), want) {
-                    Ok(0) => break,
-                    Ok(n) => left -= n as u64,
-                    Err(rustix::io::Errno::XDEV | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL) => {
-                        let mut buf = vec![0; want.min(1 << 20)];
-                        let n = file.read_at(&mut buf, off_in).map_err(|e| Error::io(&path, &e))?;
-                        if n == 0 {
-                            break;
-                        }
-                        write_all_at(&target, off_out, &buf[..n])?;
-                        off_in += n as u64;
-                        off_out += n as u64;
-                        left -= n as u64;
-                    }
-                    Err(e) => return Err(Error::io(&target.path, &e.into())),
-                }
-            }
-            Ok(u32::try_from(len - left).unwrap_or(u32::MAX))
-        };
-        if len <= COPY_AT_ONCE { copy() } else { blocking(copy).await }
-    }
-
     /// Before something looks at the staging file itself.
-    async fn make_whole(&self, live: &Live) -> Result<()> {
+    pub(super) async fn make_whole(&self, live: &Live) -> Result<()> {
         let sparse = |live: &Live| {
             live.state.lock().staged.as_ref().is_some_and(|s| s.grown.as_ref().is_some_and(Grown::is_sparse))
         };
@@ -218,7 +164,7 @@ impl Volume {
         self.ungrow(live).await
     }
 
-    fn writable(&self, fh: u64) -> Result<(Arc<Live>, StagingFile)> {
+    pub(super) fn writable(&self, fh: u64) -> Result<(Arc<Live>, StagingFile)> {
         match &*self.handles.get(fh)? {
             Handle::File { live, write: true, .. } => {
                 let file = staged_of(live).ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
@@ -229,7 +175,7 @@ impl Volume {
     }
 }
 
-fn staged_of(live: &Live) -> Option<StagingFile> {
+pub(super) fn staged_of(live: &Live) -> Option<StagingFile> {
     live.state.lock().staged.as_ref().map(|s| s.file.clone())
 }
 

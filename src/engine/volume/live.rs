@@ -17,6 +17,7 @@ use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::follow::Follower;
 
 use super::attr::Attr;
+use super::copy::Copied;
 use super::grow::Grown;
 use super::setattr::SetAttr;
 
@@ -63,6 +64,8 @@ pub struct Staged {
     pub follower: Option<Follower>,
     /// Opened to append: see [`super::grow`].
     pub grown: Option<Grown>,
+    /// Holds a copy of what is stored: see [`super::copy`].
+    pub copied: Option<Copied>,
 }
 
 /// Where a file that was never committed will be.

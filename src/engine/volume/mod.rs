@@ -34,6 +34,7 @@
 pub mod attr;
 pub mod close;
 pub mod control;
+mod copy;
 mod departed;
 pub mod dir;
 pub mod grow;

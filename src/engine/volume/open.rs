@@ -166,7 +166,7 @@ impl Volume {
             handles: 0,
             writers: 0,
             io: Io::None,
-            staged: Some(Staged { file, saved: None, mappable: false, follower: None, grown: None }),
+            staged: Some(Staged { file, saved: None, mappable: false, follower: None, grown: None, copied: None }),
             pending: Some(Pending { parent, name: name.clone(), cookie, named: now, replaces: false }),
             orphan: false,
             scratch: false,
@@ -305,7 +305,7 @@ impl Volume {
         let mut st = live.state.lock();
         st.labels = Labels { explicit: crate::artifact::metadata::Metadata::default(), ..labels };
         st.name = name.as_bytes().to_vec();
-        st.staged = Some(warm.unwrap_or(Staged { file, saved, mappable: false, follower, grown }));
+        st.staged = Some(warm.unwrap_or(Staged { file, saved, mappable: false, follower, grown, copied: None }));
         Ok(())
     }
 

@@ -82,7 +82,7 @@ impl Volume {
             st.nlink = attr.nlink;
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let file = StagingFile { name, path, file: Arc::new(file) };
-            st.staged = Some(Staged { file, saved: None, mappable: false, follower: None, grown: None });
+            st.staged = Some(Staged { file, saved: None, mappable: false, follower: None, grown: None, copied: None });
         }
         if mode.truncate {
             self.truncate_staged(live, 0)?;

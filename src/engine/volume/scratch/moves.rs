@@ -215,7 +215,7 @@ impl Volume {
     ) -> usize {
         let mut st = live.state.lock();
         let mappable = st.staged.as_ref().is_some_and(|s| s.mappable);
-        st.staged = Some(Staged { file, saved: None, mappable, follower: None, grown: None });
+        st.staged = Some(Staged { file, saved: None, mappable, follower: None, grown: None, copied: None });
         st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: self.now(), replaces: true });
         st.scratch = false;
         (st.mode, st.uid, st.gid, st.nlink) = (attr.mode, attr.uid, attr.gid, 1);

@@ -1,0 +1,167 @@
+//! `copy_file_range(2)`: copies that stay inside the daemon, and whole copies of what is stored.
+//!
+//! `cp a b` asks for all of `a` into the new, empty `b`. When `a` is in the store already, so is `b`: its hash is known and
+//! nothing is to be sent. What has been copied is noted ([`Copied`]) as long as nothing else touches the file; a save that
+//! finds it whole commits the source's blob without reading a byte. The kernel holds the target's inode lock during the call,
+//! also against writes that pass the daemon by; a mapping is not held off by it, so that files that can be mapped
+//! are hashed as ever.
+
+use std::os::unix::fs::FileExt;
+
+use crate::artifact::ids::BlobHash;
+use crate::artifact::record::BlobPlace;
+use crate::artifact::{Error, Kind, Result};
+use crate::staging::file::{StagingFile, Stamp};
+use crate::staging::hash::{Digest, Midstate};
+
+use super::Volume;
+use super::handles::Handle;
+use super::io::{staged_of, write_all_at};
+use super::live::{Live, Staged};
+use super::save::blocking;
+
+/// Above this a copy is worth a hop to the blocking pool.
+const COPY_AT_ONCE: u64 = 1 << 20;
+
+/// A staging file that holds the beginning of a stored blob and nothing else.
+#[derive(Clone)]
+pub struct Copied {
+    /// Of the whole blob.
+    digest: Digest,
+    /// Bytes copied so far, from the first on.
+    upto: u64,
+    /// The file and the writes through the daemon when the last piece had been copied.
+    stamp: Stamp,
+    writes: u64,
+}
+
+impl Copied {
+    /// The blob's digest, when the file with this stamp is a whole copy of it.
+    fn whole(&self, stamp: Stamp, writes: u64) -> Option<Digest> {
+        let untouched = (self.stamp, self.writes) == (stamp, writes);
+        (untouched && self.upto == self.digest.size && stamp.size == self.upto).then(|| self.digest.clone())
+    }
+}
+
+impl Volume {
+    /// Copies between two open files inside the daemon: the bytes never pass through the caller.
+    ///
+    /// # Errors
+    /// `BadHandle`, disk and store errors.
+    pub async fn copy_file_range(&self, from: (u64, u64), to: (u64, u64), len: u64) -> Result<u32> {
+        let (live, target) = self.writable(to.0)?;
+        let source = self.handles.get(from.0)?;
+        let mut origin = None;
+        let (file, path) = match &*source {
+            Handle::File { live, reader, .. } => {
+                self.make_whole(live).await?;
+                if let Some(f) = staged_of(live) {
+                    (f.file.clone(), f.path.clone())
+                } else {
+                    let known = reader.lock().clone();
+                    let reader = match known {
+                        Some(r) => r,
+                        None => self.reopen(live, reader).await?,
+                    };
+                    origin = Some(reader.0.hash());
+                    reader.0.as_file().await?
+                }
+            }
+            Handle::Content(r) => {
+                origin = Some(r.0.hash());
+                r.0.as_file().await?
+            }
+            _ => return Err(Error::new(Kind::Unsupported, "cannot be copied from")),
+        };
+        self.scratch_may_write(&live, to.1, len.min(1 << 30))?;
+        let begun = self.begin_copy(&live, &target, origin.filter(|_| from.1 == to.1), to.1).await?;
+        let _writing = self.begin_write(&live, to.1).await?;
+        // The answer is 32 bits: whoever wants more asks again.
+        let len = len.min(1 << 30);
+        let copy = move || {
+            let (mut off_in, mut off_out) = (from.1, to.1);
+            let mut left = len;
+            while left > 0 {
+                let want = usize::try_from(left).unwrap_or(usize::MAX);
+                match rustix::fs::copy_file_range(&*file, Some(&mut off_in), &*target.file, Some(&mut off_out), want) {
+                    Ok(0) => break,
+                    Ok(n) => left -= n as u64,
+                    Err(rustix::io::Errno::XDEV | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL) => {
+                        let mut buf = vec![0; want.min(1 << 20)];
+                        let n = file.read_at(&mut buf, off_in).map_err(|e| Error::io(&path, &e))?;
+                        if n == 0 {
+                            break;
+                        }
+                        write_all_at(&target, off_out, &buf[..n])?;
+                        off_in += n as u64;
+                        off_out += n as u64;
+                        left -= n as u64;
+                    }
+                    Err(e) => return Err(Error::io(&target.path, &e.into())),
+                }
+            }
+            Ok(u32::try_from(len - left).unwrap_or(u32::MAX))
+        };
+        let copied = if len <= COPY_AT_ONCE { copy()? } else { blocking(copy).await? };
+        end_copy(&live, begun, u64::from(copied))?;
+        Ok(copied)
+    }
+
+    /// Before a piece of `origin`, a stored blob, is copied to `at` of the target, the same place; takes out what was
+    /// noted before. `None`: this is no whole copy.
+    async fn begin_copy(
+        &self,
+        live: &Live,
+        target: &StagingFile,
+        origin: Option<BlobHash>,
+        at: u64,
+    ) -> Result<Option<Copied>> {
+        let (writes, stamp) = (live.writes(), target.stamp()?);
+        let noted = {
+            let mut st = live.state.lock();
+            let alone = st.writers == 1 && !st.scratch;
+            let Some(staged) = st.staged.as_mut() else { return Ok(None) };
+            let noted = staged.copied.take();
+            if !alone || staged.mappable || staged.grown.is_some() {
+                return Ok(None);
+            }
+            noted
+        };
+        let Some(origin) = origin else { return Ok(None) };
+        if at == 0 && stamp.size == 0 {
+            let digest = self.stored_digest(origin).await?;
+            return Ok(digest.map(|digest| Copied { digest, upto: 0, stamp, writes }));
+        }
+        let goes_on = |c: &Copied| c.upto == at && c.digest.hash == origin && (c.stamp, c.writes) == (stamp, writes);
+        Ok(noted.filter(goes_on))
+    }
+
+    /// What a pass over the bytes of a blob that is in the store would find.
+    async fn stored_digest(&self, hash: BlobHash) -> Result<Option<Digest>> {
+        let (tenant, catalog) = (self.store.tenant.id, &self.store.catalog);
+        // What is not in the store yet may have to be sent from here: then its bytes are hashed, as any other's.
+        let Some(blob) = catalog.blob(tenant, hash).await?.filter(|b| b.place == BlobPlace::Stored) else {
+            return Ok(None);
+        };
+        let midstate = catalog.midstate(tenant, hash).await?.map(Midstate);
+        Ok(Some(Digest { hash, size: blob.size, chunks: blob.chunks, midstate }))
+    }
+
+    /// The digest of a staging file that is a whole copy of a stored blob, untouched since.
+    pub(super) fn copied(&self, live: &Live, stamp: Stamp) -> Option<Digest> {
+        let st = live.state.lock();
+        let staged = st.staged.as_ref().filter(|s| !s.mappable && st.writers <= 1)?;
+        staged.copied.as_ref()?.whole(stamp, live.writes()).filter(|_| !self.doubtful(&stamp))
+    }
+}
+
+/// After `n` more bytes were copied. A write that came in between through the daemon ends the note.
+fn end_copy(live: &Live, begun: Option<Copied>, n: u64) -> Result<()> {
+    let Some(begun) = begun else { return Ok(()) };
+    let mut st = live.state.lock();
+    let writes = live.writes();
+    if let Some(Staged { file, copied, .. }) = st.staged.as_mut().filter(|_| writes == begun.writes + 1) {
+        *copied = Some(Copied { upto: begun.upto + n, stamp: file.stamp()?, writes, ..begun });
+    }
+    Ok(())
+}

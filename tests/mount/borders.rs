@@ -1,0 +1,82 @@
+//! Where a mount differs from a local disk, programs fall back as they do elsewhere; and scratch seen from other doors.
+
+use std::time::Duration;
+
+use super::on_every_mount;
+use crate::support::{MountOptions, Store, TestMount, sh, wait_until};
+
+on_every_mount!(nameless_files, directories_cross_into_scratch_and_back);
+
+/// `O_TMPFILE` is refused in the way that programs know; they then use a name and unlink it, and leave nothing.
+fn nameless_files(m: &TestMount) {
+    sh(
+        r#"mkdir d; python3 - <<'P'
+import errno, os, tempfile
+for dir in (".", "d"):
+    try:
+        os.open(dir, os.O_TMPFILE | os.O_RDWR, 0o600); raise SystemExit("O_TMPFILE is there: say so in README")
+    except OSError as e:
+        assert e.errno == errno.EOPNOTSUPP, e
+with tempfile.TemporaryFile(dir="d") as f:
+    f.write(b"x" * 100_000); f.seek(0); assert len(f.read()) == 100_000 and os.fstat(f.fileno()).st_nlink == 0
+with tempfile.SpooledTemporaryFile(max_size=10, dir="d") as f: f.write(b"y" * 100)
+P
+           [ -z "$(ls -A d)" ]; [ -z "$(ls .trash)" ]; sort --temporary-directory=d -S 64k <(seq 50000 -1 1) -o sorted -n; [ -z "$(ls -A d)" ]"#,
+        m.path(),
+    );
+    assert_eq!(m.sandbox().cli("ls", &["s1", "--json"]).matches("\"artifact_id\"").count(), 1, "sorted alone");
+}
+
+/// `mv` of a directory from and to scratch names brings everything along, whether the mount renames it or `mv` copies.
+fn directories_cross_into_scratch_and_back(m: &TestMount) {
+    sh(
+        r#"mkdir -p d/e; for i in 1 2 3; do seq $((i * 9000)) > d/e/$i; done; ln -s e/1 d/l; cp -a d want; mv d __pycache__; [ ! -e d ]; diff -r want __pycache__
+           mv __pycache__ back; [ ! -e __pycache__ ]; diff -r want back; [ "$(readlink back/l)" = e/1 ]"#,
+        m.path(),
+    );
+    let all = m.sandbox().cli("ls", &["s1", "--json"]);
+    assert_eq!(all.matches("\"artifact_id\"").count(), 6, "{all}");
+    assert!(!all.contains("__pycache__"), "{all}");
+}
+
+/// A rule written through one mount holds on another mount of the session.
+#[test]
+fn rules_reach_other_mounts() {
+    let one = TestMount::with(Store::Local, MountOptions::new().session("s1"));
+    let two = TestMount::of(one.sandbox(), MountOptions::new().session("s1"));
+    sh("echo x > before.log", two.path());
+    sh("echo '*.log' > .outputsignore", one.path());
+    let artifact = |name: &str| two.sandbox().cli("ls", &["s1", "--json"]).contains(&format!("\"{name}\""));
+    assert!(artifact("before.log"));
+    let mut n = 0;
+    wait_until("the other mount knows the rule", Duration::from_secs(10), || {
+        n += 1;
+        let name = format!("after{n}.log");
+        sh(&format!("echo x > {name}"), two.path());
+        !artifact(&name)
+    });
+    std::fs::remove_file(one.join(".outputsignore")).unwrap();
+    wait_until("the other mount knows that it is gone", Duration::from_secs(10), || {
+        n += 1;
+        let name = format!("again{n}.log");
+        sh(&format!("echo x > {name}"), two.path());
+        artifact(&name)
+    });
+}
+
+#[test]
+fn a_pushed_folder_leaves_scratch_behind() {
+    let m = TestMount::with(Store::Local, MountOptions::new().session("s1"));
+    let home = m.sandbox().path().join("work");
+    sh(
+        r#"mkdir -p work/.git work/__pycache__ work/sub; cd work; for f in kept a.tmp .git/config __pycache__/m.pyc sub/kept sub/b.swp x~; do echo $f > $f; done"#,
+        m.sandbox().path(),
+    );
+    m.sandbox().cli("push", &["-r", home.to_str().unwrap(), "pushed/"]);
+    let all = m.sandbox().cli("ls", &["pushed", "--json"]);
+    for (name, there) in
+        [("kept\"", true), ("sub/kept", true), (".tmp", false), (".git", false), ("m.pyc", false), (".swp", false)]
+    {
+        assert_eq!(all.contains(name), there, "{name}: {all}");
+    }
+}
