@@ -2,10 +2,11 @@
 //!
 //! # Layers
 //! ```text
-//! artifact  ←  staging, blob, catalog  ←  upload, check  ←  engine  ←  fuse, http, cli  ←  daemon
+//! artifact, metrics  ←  staging, blob, catalog  ←  upload, check  ←  engine  ←  fuse, http, cli  ←  daemon
 //! ```
 //! Arrows point from user to used, right to left; a test reads the `use crate::` lines and fails on a wrong one.
 //! - [`artifact`] is pure: values and rules.
+//! - [`metrics`] are the instruments that every layer above counts with.
 //! - [`staging`], [`blob`], [`catalog`] are where bytes and records live.
 //! - [`engine`] holds the use cases: the only place that holds locks and awaits.
 //! - `fuse`, `http` and `cli` translate between a protocol and the engine, and decide nothing.
@@ -21,4 +22,5 @@ pub mod engine;
 pub mod fuse;
 pub mod http;
 pub mod mcp;
+pub mod metrics;
 pub mod staging;

@@ -18,6 +18,7 @@
 pub mod cache;
 pub mod doctor;
 pub mod local;
+pub mod measured;
 pub mod open;
 pub mod reader;
 pub mod retry;

@@ -3,8 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::routing::any;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use tokio_util::sync::CancellationToken;
 
+use crate::artifact::key::{ApiKey, Scope};
 use crate::artifact::{Error, Result};
 use crate::cli::Context;
 use crate::cli::args::{McpAccessArg, McpArgs};
@@ -12,9 +18,11 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::settings::Settings;
 use crate::daemon::signals::Signals;
 use crate::engine::store::Store;
+use crate::http::auth::Caller;
 use crate::mcp::{self, Access, Door, Roots};
 
-/// `/mcp` on the listener at `listen`, until `stop`.
+/// `/mcp` on the listener at `listen`, until `stop`. Whoever shows a key may do what its scopes say; without a key, on an address
+/// of this machine and as long as no key was made, what `said` says.
 ///
 /// # Errors
 /// `Invalid` when everybody who reaches the address could do what needs a key.
@@ -37,7 +45,30 @@ pub fn door(
     }
     let door = Door::new(Arc::clone(store), Roots::default(), None, access);
     let hosts = host(&store.options.public_url).into_iter().chain([listen.ip().to_string()]).collect();
-    Ok(axum::Router::new().route_service("/mcp", mcp::http(door, hosts, stop.clone())))
+    let route = |hosts| Router::new().route_service("/mcp", mcp::http(Arc::clone(&door), hosts, stop.clone()));
+    let (open, keyed) = (TowerToHyperService::new(route(Some(hosts))), TowerToHyperService::new(route(None)));
+    let choose = move |mut request: Request| {
+        let access = request.extensions().get::<Caller>().map(|Caller(key)| access_of(key));
+        let service = if access.is_some() { keyed.clone() } else { open.clone() };
+        async move {
+            if let Some(access) = access {
+                request.extensions_mut().insert(access);
+            }
+            service.call(request).await
+        }
+    };
+    Ok(Router::new().route("/mcp", any(choose)))
+}
+
+/// Tools that read need `read`, all others `write`: sealing too, as over the REST API.
+fn access_of(key: &ApiKey) -> Access {
+    if key.may(Scope::Write) {
+        Access::Admin
+    } else if key.may(Scope::Read) {
+        Access::Read
+    } else {
+        Access::None
+    }
 }
 
 /// `https://files.example.org:8443/x` → `files.example.org:8443`.

@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::artifact::name::SessionName;
 use crate::artifact::{Error, Kind, Result};
-use crate::cli::args::{LinkModeArg, MountingArgs, ServerArgs};
+use crate::cli::args::{LinkModeArg, McpAccessArg, MountingArgs, ServerArgs};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::progress::Bar;
 use crate::cli::settings::Settings;
 use crate::cli::value::Http;
 use crate::cli::{Context, busy};
+use crate::daemon::mcp;
 use crate::daemon::mountpoint::Mountpoint;
 use crate::daemon::signals::{Signals, name};
 use crate::engine::store::Store;
@@ -254,8 +255,10 @@ async fn start_links(
     store: &Arc<Store>,
     listen: SocketAddr,
 ) -> Outcome<Option<Links>> {
-    let config = http_config(&context.settings, args.http.link_mode, &args.http.server, listen);
+    let mut config = http_config(&context.settings, args.http.link_mode, &args.http.server, listen);
     let stop = CancellationToken::new();
+    // With a key alone: whoever mounts has not asked for open doors.
+    config.doors = mcp::door(store, McpAccessArg::None, listen, &stop)?;
     let (tell, mut state) = watch::channel(Listening::Starting);
     let mut task = tokio::spawn(http::serve_or_wait(store.clone(), config, stop.clone(), tell));
     let early = tokio::select! {

@@ -15,8 +15,8 @@ use crate::artifact::{Error, Kind, Result};
 use crate::blob::Body;
 use crate::catalog::{Birth, Commit, CommitError, Committed, FileStat, Outcome, Payload};
 use crate::engine::failpoints::hit;
-use crate::engine::metrics::{metrics, seconds};
 use crate::engine::store::{BYTES_IN_FLIGHT, Durability, Store, blocking};
+use crate::metrics;
 use crate::staging::file::StagingFile;
 use crate::staging::hash::{Digest, hash_bytes};
 
@@ -176,10 +176,7 @@ impl Store {
                     return Ok(Ingested { committed, dedup, holds_staging });
                 }
                 Err(CommitError::BlobGone) => Box::pin(self.deletion_over(digest.hash)).await?,
-                Err(CommitError::Failed(e)) => {
-                    metrics().catalog_errors.inc_by(u64::from(e.kind == Kind::Internal || e.kind == Kind::TimedOut));
-                    return Err(e);
-                }
+                Err(CommitError::Failed(e)) => return Err(e),
             }
         }
         Err(Error::internal(format!("blob {} vanished {ROUNDS} times before it could be recorded", digest.hash)))
@@ -415,12 +412,12 @@ fn log_commit(committed: &Committed, dedup: bool, [hashing, uploading, recording
         Outcome::Collapsed => "collapsed",
         Outcome::Idempotent => "idempotent",
     };
-    let m = metrics();
-    m.commits.with_label_values(&[outcome]).inc();
-    m.dedup_hits.inc_by(u64::from(dedup));
-    m.bytes.inc_by(a.size);
-    m.upload.observe(seconds(uploading));
-    m.record.observe(seconds(recording));
+    metrics::get().committed(
+        outcome,
+        a.size,
+        dedup || matches!(committed.outcome, Outcome::Same | Outcome::Idempotent),
+    );
+    metrics::get().record_seconds.observe(recording.as_secs_f64());
     let millis = |d: Duration| d.as_secs_f64() * 1000.0;
     tracing::info!(
         artifact = %a.id,

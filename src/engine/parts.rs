@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::artifact::Result;
 use crate::blob::BlobStore;
 use crate::blob::cache::BlobCache;
+use crate::blob::measured::Measured;
 use crate::blob::open::{StoreOptions, open_store};
 use crate::blob::retry::Policy;
 use crate::engine::open::StoreConfig;
@@ -13,7 +14,7 @@ use crate::engine::store::blocking;
 use crate::staging::state_dir::StateDir;
 
 pub(crate) async fn blob_store(place: &Place, state: &StateDir, config: &StoreConfig) -> Result<Arc<dyn BlobStore>> {
-    open_store(&StoreOptions {
+    let store = open_store(&StoreOptions {
         url: place.store.clone(),
         endpoint: place.endpoint.clone(),
         // Unsaid, an endpoint decides.
@@ -22,7 +23,8 @@ pub(crate) async fn blob_store(place: &Place, state: &StateDir, config: &StoreCo
         local_root: state.blobs_dir(),
         retry: Policy { deadline: config.options.upload_timeout },
     })
-    .await
+    .await?;
+    Ok(Arc::new(Measured::new(store)))
 }
 
 pub(crate) async fn cache(state: &StateDir, config: &StoreConfig) -> Result<Arc<BlobCache>> {

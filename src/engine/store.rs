@@ -185,7 +185,6 @@ impl Store {
                     message: String::new(),
                 });
                 entry.attempts += 1;
-                crate::engine::metrics::metrics().store_errors.inc();
                 entry.message.clone_from(&e.message);
             }
             // The caller's trouble (a changed file, a full disk) says nothing of the store.

@@ -99,6 +99,19 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     response
 }
 
+/// Before a door that is not of the API. A key is asked for unless only programs of this machine reach us and no key was ever
+/// made that stands: then the door's own settings decide.
+pub async fn guard_door(State(app): State<App>, request: Request, next: Next) -> Response {
+    let shown = request.headers().contains_key(header::AUTHORIZATION);
+    let open = !shown
+        && app.private
+        && match app.store.keys().await {
+            Ok(keys) => keys.iter().all(|k| k.revoked.is_some()),
+            Err(e) => return Problem::from(e).into_response(),
+        };
+    if open { next.run(request).await } else { guard(State(app), request, next).await }
+}
+
 /// The key that a request shows.
 ///
 /// # Errors

@@ -125,7 +125,7 @@ fn no_such_file() -> Problem {
 }
 
 /// The artifact of this session with that ID (also an earlier version: a page that is open stays right) or at that path.
-async fn find(app: &App, session: &Session, name: &[u8]) -> Result<Option<Artifact>, Error> {
+pub(in crate::http) async fn find(app: &App, session: &Session, name: &[u8]) -> Result<Option<Artifact>, Error> {
     let text = std::str::from_utf8(name).unwrap_or_default();
     let found = if text.parse::<ArtifactId>().is_ok() {
         app.store.artifact(text).await.map(|a| (a.session == session.id && a.life != Life::Trashed).then_some(a))
@@ -144,7 +144,7 @@ async fn find(app: &App, session: &Session, name: &[u8]) -> Result<Option<Artifa
     }
 }
 
-async fn bytes(
+pub(in crate::http) async fn bytes(
     app: &App,
     artifact: &Artifact,
     method: &Method,

@@ -1,7 +1,8 @@
 //! HTTP: links and their pages (DESIGN §8). Translates between requests and the engine, and decides nothing.
 //!
-//! [`server`] has connections and their limits, [`takeover`] one listener for many mounts, [`links`] the addresses under
-//! `/lnk_…`, [`content`] an artifact's bytes with all that RFC 9110 knows of them, [`pages`] the HTML, [`errors`] what
+//! [`server`] has connections and their limits ([`places`], [`traffic`]), [`takeover`] one listener for many mounts, [`links`] the addresses under
+//! `/lnk_…`, [`content`] an artifact's bytes with all that RFC 9110 knows of them, [`pages`] the HTML, [`operator`] the
+//! signed-in view, [`errors`] what
 //! went wrong. Tokens are secrets: no path and no address of a request is ever logged, only the link's ID.
 
 pub mod api;
@@ -11,15 +12,19 @@ pub mod conditional;
 pub mod content;
 pub mod disposition;
 pub mod errors;
+pub mod health;
 pub mod idle;
 pub mod links;
 pub mod media;
+pub mod operator;
 pub mod pages;
+pub mod places;
 pub mod range;
 pub mod server;
 pub mod signed;
 pub mod takeover;
 pub mod tls;
+pub mod traffic;
 pub mod zip;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,15 +37,15 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use serde_json::json;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::artifact::key::{Rate, Scope};
-use crate::engine::metrics::metrics;
+use crate::artifact::key::Rate;
 use crate::engine::store::Store;
 use crate::http::api::Api;
 pub use errors::Problem;
-pub use server::{Bound, serve};
+use health::Probe;
+use operator::signin::Operators;
+pub use server::{Bound, Peer, serve};
 pub use takeover::{Listening, serve_or_wait};
 pub use tls::TlsFiles;
 
@@ -63,6 +68,8 @@ pub struct Limits {
     pub header_read: Duration,
     /// Until an answer begins. Its body may take as long as it moves.
     pub answer: Duration,
+    /// A client that sends no byte of its body for so long is given up.
+    pub read_stall: Duration,
     /// A reader that takes no byte for so long is given up. Long, because a paused video player does just that; it asks
     /// for the rest again when it goes on.
     pub write_stall: Duration,
@@ -76,6 +83,7 @@ impl Default for Limits {
             connections: 1024,
             header_read: Duration::from_secs(15),
             answer: Duration::from_mins(1),
+            read_stall: Duration::from_mins(1),
             write_stall: Duration::from_mins(2),
             drain: Duration::from_secs(10),
         }
@@ -99,7 +107,7 @@ pub struct HttpConfig {
     pub cors: Vec<String>,
     /// HTTPS instead of HTTP.
     pub tls: Option<TlsFiles>,
-    /// Addresses of other doors (`/mcp`), which decide themselves who may enter.
+    /// Addresses of other doors (`/mcp`), behind [`auth::guard_door`].
     pub doors: Router,
 }
 
@@ -128,8 +136,13 @@ pub struct App {
     /// See [`Limits::answer`].
     pub answer: Duration,
     pub api: Arc<Api>,
-    /// `/metrics` without a key.
-    pub open_metrics: bool,
+    /// Only programs of this machine reach us, and no proxy speaks for others.
+    pub private: bool,
+    pub probe: Arc<Probe>,
+    /// Who is signed in at `/`.
+    pub operators: Operators,
+    /// HTTPS is spoken here, without a proxy.
+    pub tls: bool,
 }
 
 impl App {
@@ -140,13 +153,26 @@ impl App {
             let fine = |b: u8| b.is_ascii_alphanumeric() || b".:-[]".contains(&b);
             (self.api.trust_proxy && !value.is_empty() && value.bytes().all(fine)).then(|| value.to_owned())
         };
-        match said("x-forwarded-host") {
+        let proto = said("x-forwarded-proto");
+        // A proxy that passes `Host` on as it came says only how it was reached.
+        let host = said("x-forwarded-host").or_else(|| proto.as_ref().and_then(|_| said("host")));
+        match host {
             Some(host) => {
-                let scheme = said("x-forwarded-proto").filter(|s| s == "http").unwrap_or_else(|| String::from("https"));
+                let scheme = proto.filter(|s| s == "http").unwrap_or_else(|| String::from("https"));
                 format!("{scheme}://{host}")
             }
             None => self.store.options.public_url.clone(),
         }
+    }
+
+    /// Where a request came from, for the log: what the proxy said last, if we trust one.
+    pub fn client(&self, headers: &HeaderMap, peer: Option<&Peer>) -> String {
+        let forwarded = || {
+            let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+            last.rsplit(',').next()?.trim().parse::<std::net::IpAddr>().ok()
+        };
+        let said = if self.api.trust_proxy { forwarded() } else { None };
+        said.or_else(|| peer.map(|p| p.0.ip())).map_or_else(|| String::from("unknown"), |ip| ip.to_string())
     }
 
     /// `url`, one of ours, as this client reaches us.
@@ -161,25 +187,35 @@ impl App {
 /// All addresses.
 pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
     let api = Arc::new(Api::new(config.rate, config.max_ttl, config.trust_proxy));
-    // Behind a proxy the whole world comes from this machine.
-    let open_metrics = config.listen.ip().is_loopback() && !config.trust_proxy;
-    let app = App { store, link_mode: config.link_mode, answer: config.limits.answer, api, open_metrics };
+    let app = App {
+        store,
+        link_mode: config.link_mode,
+        answer: config.limits.answer,
+        api,
+        private: config.listen.ip().is_loopback() && !config.trust_proxy,
+        probe: Arc::default(),
+        operators: Arc::default(),
+        tls: config.tls.is_some(),
+    };
+    let guard = middleware::from_fn_with_state(app.clone(), auth::guard_door);
+    let doors = if config.doors.has_routes() { config.doors.clone().layer(guard) } else { Router::new() };
     Router::new()
-        .route("/health", get(health))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(counters))
+        .route("/health", get(health::live))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
         .merge(links::routes())
+        .merge(operator::routes())
         .merge(api::routes(&app))
-        .merge(config.doors.clone().with_state(()))
+        .merge(doors.with_state(()))
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(middleware::from_fn_with_state(app.clone(), deadline))
         .layer(cors(&config.cors))
         .layer(middleware::from_fn(errors::for_people))
         .layer(middleware::from_fn(common_headers))
-        .layer(middleware::from_fn(count))
         .with_state(app)
 }
 
@@ -200,46 +236,6 @@ fn cors(origins: &[String]) -> CorsLayer {
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static("idempotency-key")])
         .expose_headers(told.map(HeaderName::from_static))
         .max_age(Duration::from_hours(1))
-}
-
-/// Whether this process can do its work: the catalog takes writes, and the last upload did not fail.
-async fn ready(State(app): State<App>) -> Response {
-    let catalog = app.store.catalog.sync().await.map_err(|e| e.message);
-    let store = app.store.last_store_error().map_or(Ok(()), |e| Err(e.message));
-    let said = |r: &Result<(), String>| r.as_ref().err().map_or("ok", String::as_str).to_owned();
-    let fine = catalog.is_ok() && store.is_ok();
-    let status = if fine { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({
-        "status": if fine { "ready" } else { "not ready" }, "catalog": said(&catalog), "store": said(&store),
-    });
-    (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
-}
-
-/// Prometheus' text format. On an address of this machine alone it needs no key, else one that may read.
-async fn counters(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
-    if !app.open_metrics && !auth::key_of(&app, &headers).await?.may(Scope::Read) {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "This needs a key with the scope 'read'."));
-    }
-    let waiting = app.store.catalog.pending(None, None).await?;
-    let m = metrics();
-    m.pending.set(i64::try_from(waiting.artifacts).unwrap_or(i64::MAX));
-    m.pending_bytes.set(i64::try_from(waiting.bytes).unwrap_or(i64::MAX));
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], m.text()?).into_response())
-}
-
-/// Counts what was answered.
-async fn count(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let response = next.run(request).await;
-    // Methods that nobody defined would make counters without end.
-    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
-    let method = known.iter().find(|m| **m == method).map_or("other", Method::as_str);
-    metrics().requests.with_label_values(&[method, response.status().as_str()]).inc();
-    response
-}
-
-async fn health() -> Response {
-    ([(header::CACHE_CONTROL, "no-store")], axum::Json(json!({"status": "ok"}))).into_response()
 }
 
 /// An answer that does not begin in time is a 503.

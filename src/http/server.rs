@@ -2,14 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -17,13 +16,20 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::artifact::{Error, Kind, Result};
 use crate::engine::store::Store;
 use crate::http::idle::WriteDeadline;
+use crate::http::places::{Place, Places};
 use crate::http::tls::{Tls, TlsFiles};
+use crate::http::traffic::{Incoming, Outgoing};
 use crate::http::{HttpConfig, Limits, router};
+use crate::metrics;
 
 /// After a failed accept for want of descriptors or memory: trying at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a crash may lose of the counts of requests.
 const COUNTED: Duration = Duration::from_secs(5);
+
+/// A request's head, in bytes: above it the answer is 431. Also what is read ahead of a body.
+const HEAD_MAX: usize = 64 << 10;
+const HEADERS_MAX: usize = 100;
 
 /// A listener that is bound and not yet served. Connections queue in the kernel until it is.
 pub struct Bound {
@@ -58,19 +64,22 @@ impl Bound {
     pub async fn serve<H>(self, store: Arc<Store>, config: &HttpConfig, shutdown: CancellationToken, held: H) {
         tracing::info!(address = %self.addr, "links are served");
         let app = router(store.clone(), config);
-        let places = Arc::new(Semaphore::new(config.limits.connections));
+        let places = Places::new(config.limits.connections);
         let counted = AbortOnDropHandle::new(tokio::spawn(write_counts(store.clone())));
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         while let Some(socket) = self.accept(&places, &shutdown).await {
-            let (socket, place) = socket;
+            let (socket, peer, place) = socket;
             let acceptor = self.tls.as_ref().map(Tls::acceptor);
-            let connection = connection(socket, acceptor, app.clone(), config.limits, shutdown.clone());
+            let limits = config.limits;
+            let service = Service { app: app.clone(), peer: Peer(peer), place: Arc::clone(&place), limits };
+            let connection = connection(socket, acceptor, service, limits, shutdown.clone());
             let cut = cut.clone();
             tasks.spawn(async move {
                 tokio::select! {
                     () = connection => {}
                     () = cut.cancelled() => {}
+                    () = place.cut.cancelled() => tracing::debug!("a silent connection gave its place to another"),
                 }
                 drop(place);
             });
@@ -90,15 +99,14 @@ impl Bound {
     /// The next connection and its place among the allowed number; `None`: shut down.
     async fn accept(
         &self,
-        places: &Arc<Semaphore>,
+        places: &Places,
         shutdown: &CancellationToken,
-    ) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    ) -> Option<(TcpStream, SocketAddr, Arc<Place>)> {
         let next = async {
-            // Never closed, so this fails never; then no connection is taken, which is what None means.
-            let place = Arc::clone(places).acquire_owned().await.ok()?;
             loop {
                 match self.listener.accept().await {
-                    Ok((socket, _)) => return Some((socket, place)),
+                    // Beyond the places it is the kernel's queue that holds who comes.
+                    Ok((socket, peer)) => return Some((socket, peer, places.take().await?)),
                     Err(e) => {
                         tracing::warn!("cannot accept a connection: {e}");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -132,7 +140,7 @@ fn tell(written: Result<()>) {
 async fn connection(
     socket: TcpStream,
     tls: Option<TlsAcceptor>,
-    app: Router,
+    service: Service,
     limits: Limits,
     shutdown: CancellationToken,
 ) {
@@ -140,16 +148,19 @@ async fn connection(
         tracing::debug!("TCP_NODELAY was refused, answers may be late: {e}");
     }
     let socket = WriteDeadline::new(socket, limits.write_stall);
-    let Some(tls) = tls else { return requests(socket, app, limits, shutdown).await };
+    let Some(tls) = tls else { return requests(socket, service, limits, shutdown).await };
     // Who does not shake hands in time is not waited for.
     match tokio::time::timeout(limits.header_read, tls.accept(socket)).await {
-        Ok(Ok(socket)) => requests(socket, app, limits, shutdown).await,
+        Ok(Ok(socket)) => requests(socket, service, limits, shutdown).await,
         Ok(Err(e)) => tracing::debug!("no TLS connection came of it: {e}"),
-        Err(_) => tracing::debug!("a TLS handshake took too long"),
+        Err(_) => {
+            metrics::get().connections_cut.with_label_values(&["handshake"]).inc();
+            tracing::debug!("a TLS handshake took too long");
+        }
     }
 }
 
-async fn requests<S>(socket: S, app: Router, limits: Limits, shutdown: CancellationToken)
+async fn requests<S>(socket: S, service: Service, limits: Limits, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -157,8 +168,9 @@ where
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.header_read)
-            .max_headers(100)
-            .serve_connection(TokioIo::new(socket), TowerToHyperService::new(app))
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_MAX)
+            .serve_connection(TokioIo::new(socket), service)
     );
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
@@ -169,8 +181,54 @@ where
     };
     // Clients come and go: a reset is no news. Reasons for which we abort a body are logged where they arise.
     if let Err(e) = ended {
+        if e.is_timeout() {
+            metrics::get().connections_cut.with_label_values(&["head"]).inc();
+        }
         tracing::debug!("a connection ended early: {e}");
     }
+}
+
+/// The address that a request came from: a client's, or its proxy's.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// All addresses, for one connection: its requests are counted, its bodies watched.
+#[derive(Clone)]
+struct Service {
+    app: Router,
+    peer: Peer,
+    place: Arc<Place>,
+    limits: Limits,
+}
+
+impl hyper::service::Service<hyper::Request<hyper::body::Incoming>> for Service {
+    type Response = hyper::Response<Outgoing<axum::body::Body>>;
+    type Error = std::convert::Infallible;
+    type Future = futures::future::BoxFuture<'static, std::result::Result<Self::Response, Self::Error>>;
+
+    fn call(&self, request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
+        self.place.busy();
+        let all = metrics::get();
+        let bytes = |direction| all.http_bytes.with_label_values(&[direction]);
+        let method = known(request.method());
+        let stall = self.limits.read_stall;
+        let mut request = request.map(|body| axum::body::Body::new(Incoming::new(body, bytes("in"), stall)));
+        request.extensions_mut().insert(self.peer);
+        let (place, out, started) = (Arc::clone(&self.place), bytes("out"), Instant::now());
+        let answer = TowerToHyperService::new(self.app.clone()).call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            all.requests.with_label_values(&[method, response.status().as_str()]).inc();
+            all.request_seconds.observe(started.elapsed().as_secs_f64());
+            Ok(response.map(|body| Outgoing::new(body, out, place)))
+        })
+    }
+}
+
+/// Methods are of a small fixed set, whatever clients make up.
+fn known(method: &hyper::Method) -> &'static str {
+    const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+    METHODS.into_iter().find(|m| *m == method.as_str()).unwrap_or("other")
 }
 
 /// Binds, tells `bound` the address, and serves until `shutdown` (see [`Bound::serve`]).

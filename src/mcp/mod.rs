@@ -28,6 +28,7 @@ use watch::Watcher;
 /// What a client may do. Each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
+    None,
     Read,
     Write,
     /// Also what cannot be undone: sealing.
@@ -85,7 +86,7 @@ impl Server {
             Some(access) if access >= needed => Ok(()),
             _ => {
                 let needed = match needed {
-                    Access::Read => "read",
+                    Access::None | Access::Read => "read",
                     Access::Write => "write",
                     Access::Admin => "admin",
                 };

@@ -204,14 +204,18 @@ pub async fn stdio(door: Arc<Door>, stop: CancellationToken) -> Result<()> {
 }
 
 /// The service for `/mcp`. `hosts` are names by which clients may call us, beside those of this machine: a browser that was
-/// tricked into calling us says another. Sessions end with `stop`.
+/// tricked into calling us says another. None: whoever has come this far has shown a key, which no such browser has.
+/// Sessions end with `stop`.
 pub fn http(
     door: Arc<Door>,
-    hosts: Vec<String>,
+    hosts: Option<Vec<String>>,
     stop: CancellationToken,
 ) -> StreamableHttpService<Server, LocalSessionManager> {
     let mut config = StreamableHttpServerConfig::default();
-    config.allowed_hosts.extend(hosts);
+    match hosts {
+        Some(hosts) => config.allowed_hosts.extend(hosts),
+        None => config.allowed_hosts.clear(),
+    }
     let config = config.enforce_origin_validation().with_max_request_body_bytes(BODY_MAX).with_cancellation_token(stop);
     StreamableHttpService::new(move || Ok(Server::new(Arc::clone(&door))), Arc::default(), config)
 }

@@ -21,7 +21,7 @@ const REASON_WITHIN: usize = 6;
 
 /// From the used to the user; the modules of one row do not use one another.
 const LAYERS: [&[&str]; 6] = [
-    &["artifact"],
+    &["artifact", "metrics"],
     &["staging", "blob", "catalog"],
     &["upload", "check"],
     &["engine"],

@@ -2,8 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use outputfs::artifact::key::Scope;
 use outputfs::http::{HttpConfig, Limits};
 
 use super::server::{DEADLINE, Server, config, noise};
@@ -85,4 +88,66 @@ fn shutdown_lets_downloads_end_and_cuts_off_who_does_not() {
     assert!(drain(stuck).len() < bytes.len());
     assert!(drain(idle).is_empty());
     assert!(TcpStream::connect(server.addr).is_err());
+}
+
+#[test]
+fn clients_that_only_drip_take_no_place_from_others() {
+    let limits =
+        Limits { connections: 8, header_read: DEADLINE * 10, drain: Duration::from_secs(1), ..Limits::default() };
+    let server = limited(limits);
+    let mut slow: Vec<TcpStream> = (0..16).map(|_| connect(&server)).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET / HTTP/1.1\r\nX-A: ").unwrap();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let dripping = std::thread::spawn(move || {
+        while !told.load(Ordering::Relaxed) {
+            for stream in &mut slow {
+                // Cut off is what they should be.
+                let _gone = stream.write_all(b"a");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    for _ in 0..4 {
+        assert_eq!(server.get("/health", &[]).status, 200);
+    }
+    let text = server.get("/metrics", &[]);
+    stop.store(true, Ordering::Relaxed);
+    dripping.join().unwrap();
+    assert!(text.text().contains("outputfs_http_connections_cut_total{why=\"silent\"}"), "{}", text.text());
+}
+
+#[test]
+fn a_head_without_end_is_refused() {
+    let server = limited(Limits::default());
+    let mut large = connect(&server);
+    large.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Large: ").unwrap();
+    let mut sent = 0;
+    let piece = [b'a'; 16 << 10];
+    while sent < (8 << 20) && large.write_all(&piece).is_ok() {
+        sent += piece.len();
+    }
+    assert!(sent < (8 << 20), "all of it was taken");
+    let many: String = (0..500).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let mut stream = connect(&server);
+    stream.write_all(format!("GET /health HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes()).unwrap();
+    let answer = String::from_utf8(drain(stream)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    assert_eq!(server.get("/health", &[]).status, 200);
+}
+
+#[test]
+fn who_stops_sending_its_body_is_cut_off() {
+    let server = limited(Limits { read_stall: Duration::from_millis(300), ..Limits::default() });
+    let key = server.runtime.block_on(server.store.create_key("t", vec![Scope::Write], None)).unwrap().secret;
+    let mut stuck = connect(&server);
+    let head = format!(
+        "POST /v1/artifacts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{\"a",
+        key.reveal()
+    );
+    stuck.write_all(head.as_bytes()).unwrap();
+    let answer = String::from_utf8(drain(stuck)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
 }

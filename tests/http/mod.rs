@@ -1,5 +1,6 @@
 //! Links over a real listener and a real store: SQLite and a local directory.
 
+mod health;
 mod limits;
 mod pages;
 mod ranges;

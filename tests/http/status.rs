@@ -52,7 +52,6 @@ fn unknown_addresses() {
     fails(&server, &link[..13], 404, "link_not_found");
     fails(&server, &format!("{link}x"), 404, "link_not_found");
     fails(&server, &format!("{link}/f/a.txt"), 404, "not_found");
-    fails(&server, "/", 404, "not_found");
     fails(&server, "/other", 404, "not_found");
     fails(&server, "/a/b/c", 404, "not_found");
     for method in ["POST", "PUT", "DELETE"] {

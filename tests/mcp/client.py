@@ -11,8 +11,11 @@ import json
 import re
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 from mcp_types import ResourceUpdatedNotification
 
 BINARY, STATE, ROOT = sys.argv[1:4]
@@ -210,7 +213,55 @@ async def main():
     finally:
         server.terminate()
         assert server.wait(DEADLINE) == 0
+    await keyed()
     print("all well")
+
+
+def key(*scopes):
+    words = [BINARY, "--state-dir", STATE, "--quiet", "key", "create", "mcp", *(f"--scope={s}" for s in scopes)]
+    made = subprocess.run(words, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout
+    return json.loads(made)["key"]
+
+
+def with_key(url, key):
+    return streamable_http_client(url, http_client=create_mcp_http_client(headers={"Authorization": f"Bearer {key}"}))
+
+
+async def keyed():
+    """With keys in the store nobody enters without one, on whatever address, and a key is good for what its scopes say."""
+    reading, writing = key("read"), key("read", "write")
+    for address, options in [("0.0.0.0:0", []), ("127.0.0.1:0", ["--mcp", "admin"])]:
+        server = subprocess.Popen(
+            [BINARY, "--state-dir", STATE, "serve", "--http", address, *options], stderr=subprocess.PIPE, text=True
+        )
+        try:
+            for line in server.stderr:
+                if found := re.search(r"links are served at (http://\S+)", line):
+                    break
+            url = f"{found[1]}/mcp"
+            for headers in [{}, {"Authorization": "Bearer ak_live_" + "x" * 32}]:
+                request = urllib.request.Request(url, data=b"{}", headers=headers, method="POST")
+                try:
+                    urllib.request.urlopen(request, timeout=DEADLINE)
+                    raise AssertionError("it was let in")
+                except urllib.error.HTTPError as e:
+                    assert e.code == 401, e.code
+            name = f"keyed_{len(options)}"
+            async with Client(with_key(url, writing)) as client:
+                await everything(client, name, with_paths=False)
+            async with Client(with_key(url, reading)) as client:
+                assert record(await client.call_tool("list_sessions", {}))
+                assert not record(await client.call_tool("whoami", {}))["may_write"]
+                for tool, arguments in [
+                    ("store_artifact", {"session_id": "s", "filename": "x", "content": ""}),
+                    ("delete_artifact", {"artifact_id": "s/x"}),
+                    ("seal_session", {"session_id": name}),
+                    ("create_download_link", {"session_id": name}),
+                ]:
+                    refused(await client.call_tool(tool, arguments), "forbidden")
+        finally:
+            server.terminate()
+            assert server.wait(DEADLINE) == 0
 
 
 asyncio.run(main())

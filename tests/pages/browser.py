@@ -365,4 +365,5 @@ def main():
     sys.exit(1 if pages.wrong else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,7 @@ use crate::catalog::CommitError;
 impl From<rusqlite::Error> for Error {
     fn from(e: rusqlite::Error) -> Self {
         use rusqlite::ErrorCode as C;
+        crate::metrics::get().catalog_errors.inc();
         match e.sqlite_error_code() {
             Some(C::DiskFull) => Error::new(Kind::NoSpace, "the disk of the catalog is full"),
             Some(C::DatabaseBusy | C::DatabaseLocked) => {

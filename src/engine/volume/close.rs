@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::artifact::ids::Ino;
 use crate::artifact::openfile::{Bytes, Leaving, Part, Released, Why, released};
 use crate::artifact::{Error, Kind, Result};
-use crate::engine::metrics::{metrics, seconds};
+use crate::metrics;
 use crate::staging::file::Freeze;
 use crate::staging::journal::Record;
 
@@ -26,9 +26,9 @@ impl Volume {
     pub async fn flush(self: &Arc<Self>, fh: u64) -> Result<()> {
         match &*self.handles.get(fh)? {
             Handle::File { live, write: true, .. } => {
-                let asked = Instant::now();
+                let started = Instant::now();
                 let saved = self.save(live, Why::Flush(fh)).await;
-                metrics().close.observe(seconds(asked.elapsed()));
+                metrics::get().closed(started.elapsed(), saved.is_ok());
                 saved
             }
             _ => Ok(()),

@@ -171,7 +171,7 @@ impl Volume {
         let begun = std::time::Instant::now();
         let writes = live.writes();
         if let Some(digest) = self.copied(live, stamp) {
-            crate::engine::metrics::metrics().copies.inc();
+            crate::metrics::get().copies.inc();
             let hashing = begun.elapsed();
             return Ok(Snapshot { stamp, writes, digest, bytes: None, hashing, copy: None, growth: None });
         }

@@ -3,9 +3,9 @@
 
 mod card;
 pub mod error;
-mod filter;
-mod format;
-mod names;
+pub(in crate::http) mod filter;
+pub(in crate::http) mod format;
+pub(in crate::http) mod names;
 mod preview;
 pub mod published;
 pub mod session;
@@ -50,6 +50,6 @@ pub fn page(status: StatusCode, title: &str, content: &Markup) -> Response {
     response
 }
 
-fn time(at: Timestamp) -> Markup {
+pub(in crate::http) fn time(at: Timestamp) -> Markup {
     html! { time datetime=(at.to_rfc3339()) { (format::moment(at)) } }
 }

@@ -27,6 +27,15 @@ const PER_PAGE: u32 = 60;
 /// # Errors
 /// Of the catalog; a mark or a condition that is none of ours.
 pub async fn respond(app: &App, session: &Session, token: &LinkToken, query: &str) -> Result<Response, Problem> {
+    let content = content(app, session, token.reveal(), query).await?;
+    Ok(super::page(StatusCode::OK, session.name.as_str(), &content))
+}
+
+/// What stands on it. `here` is the last name of its own address, under which its files are.
+///
+/// # Errors
+/// As [`respond`].
+pub async fn content(app: &App, session: &Session, here: &str, query: &str) -> Result<Markup, Problem> {
     let filter = Filter::read(query)
         .ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "invalid_request", "That page does not exist."))?;
     let facets = app.store.facets(session.id).await?;
@@ -36,10 +45,9 @@ pub async fn respond(app: &App, session: &Session, token: &LinkToken, query: &st
         // All on one page: in the order of a directory. More pages come as the catalog has them, newest first.
         page.artifacts.sort_by(|a, b| a.filename.cmp(&b.filename));
     }
-    let base = format!("{}/", token.reveal());
+    let base = format!("{here}/");
     let previews = preview::of(app, &page.artifacts, &format!("{base}f/")).await;
-    let content = render(session, &facets, &filter, &page, &previews, token.reveal(), whole);
-    Ok(super::page(StatusCode::OK, session.name.as_str(), &content))
+    Ok(render(session, &facets, &filter, &page, &previews, here, whole))
 }
 
 fn render(

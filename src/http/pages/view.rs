@@ -28,6 +28,16 @@ pub async fn respond(
     artifact: &Artifact,
     token: &LinkToken,
 ) -> Result<Response, Problem> {
+    let content = content(app, session, artifact, token.reveal()).await?;
+    let title = format!("{} · {}", visible(&display_bytes(&artifact.filename)), session.name);
+    Ok(super::page(StatusCode::OK, &title, &content))
+}
+
+/// What stands on it. `above` is the last name of its session's address.
+///
+/// # Errors
+/// Of the catalog.
+pub async fn content(app: &App, session: &Session, artifact: &Artifact, above: &str) -> Result<Markup, Problem> {
     let mut versions = match app.store.versions(session, &artifact.filename).await {
         Ok(versions) => versions,
         // An earlier version of a path that is gone stands for itself.
@@ -45,10 +55,7 @@ pub async fn respond(
         }
     };
     let framed = Kind::of(artifact) != Kind::Pdf || preview::pdf::is_passive(app, artifact).await;
-    let name = display_bytes(&artifact.filename);
-    let title = format!("{} · {}", visible(&name), session.name);
-    let content = render(session, artifact, preview.as_ref(), framed, &versions, token.reveal());
-    Ok(super::page(StatusCode::OK, &title, &content))
+    Ok(render(session, artifact, preview.as_ref(), framed, &versions, above))
 }
 
 fn render(
