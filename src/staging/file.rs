@@ -15,15 +15,24 @@ use crate::artifact::{Error, Result};
 
 use super::hash::{each_piece, shorter};
 
-/// What `fstat` says that tells one state of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What `fstat` says that tells one state of a file from another: equal stamps, equal bytes.
+#[derive(Clone, Copy, Debug)]
 pub struct Stamp {
     pub size: u64,
-    /// 512-byte blocks.
+    /// 512-byte blocks. No part of equality: write-back takes blocks for the tree of extents at its own time, and whoever punches
+    /// a hole or fills one changes the ctime.
     pub blocks: u64,
     pub mtime: Timestamp,
     pub ctime: Timestamp,
 }
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        (self.size, self.mtime, self.ctime) == (other.size, other.mtime, other.ctime)
+    }
+}
+
+impl Eq for Stamp {}
 
 /// An open staging file. The descriptor is `O_RDWR | O_CLOEXEC`.
 #[derive(Debug, Clone)]
