@@ -295,8 +295,9 @@ fn a_local_log_reopened_for_each_line_is_not_stored_anew_each_time() {
     examine_afresh(&m, "app.log", &want);
     let bytes = stored(&m.sandbox().state_dir());
     println!("local: {} MiB are stored", bytes >> 20);
-    // Each window leaves a version: far fewer than rounds, and never more than are kept (and one that is being replaced).
-    assert!(bytes < 12 * 17 * MIB as u64, "{bytes} bytes are stored");
+    // Each window leaves a version, and one that reached the store before it was replaced lies there until it is collected: how
+    // many is a matter of time, but they are far fewer than rounds.
+    assert!(bytes < 40 * 17 * MIB as u64, "{bytes} bytes are stored");
 }
 
 #[test]

@@ -88,8 +88,10 @@ fn a_full_disk(options: MountOptions) {
     let n = kept.remove("f3").unwrap();
     kept.insert(String::from("renamed"), n);
     sandbox.cli("status", &[] as &[&str]);
-    // A seal stores a manifest: there is no room for that.
-    assert_eq!(m.ctl("seal").unwrap_err().errno, Some(libc::ENOSPC));
+    // A seal stores a manifest: there is room for that only if the settler has made some meanwhile.
+    if let Err(e) = m.ctl("seal") {
+        assert_eq!(e.errno, Some(libc::ENOSPC));
+    }
     m.sigterm();
     // Commands that only look work; a mount needs room for what will be written to it.
     sandbox.cli("check", &["--read-data"]);

@@ -1,6 +1,7 @@
 //! Programs on real mounts: each scenario on the local store and on S3, with passthrough and without.
 
 mod append;
+mod append_crash;
 mod close;
 mod control;
 mod crash;
