@@ -265,6 +265,11 @@ async fn start_links(
         ended = &mut task => Some(ended),
         _ = tokio::time::timeout(HTTP_START, state.wait_for(|s| *s != Listening::Starting)) => None,
     };
+    if *state.borrow() == Listening::Blocked {
+        context.output.note(&format!(
+            "{listen} is taken by another program: links lead nowhere until it ends; --http ADDR chooses another address"
+        ));
+    }
     match early {
         None | Some(Ok(Ok(()))) => Ok(Some(Links { stop, task })),
         Some(Ok(Err(e))) if args.http.http.is_some() => Err(Failure::new(&e).hint("--http ADDR, or --http off")),
