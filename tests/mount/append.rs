@@ -266,12 +266,16 @@ fn a_log_reopened_for_each_line_sends_its_lines_only() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let proxy = runtime.block_on(Proxy::start(&crate::support::s3_env().endpoint));
     let sandbox = Arc::new(Sandbox::through(&proxy.url()));
-    let mut m = TestMount::of(&sandbox, MountOptions::new().session("s1"));
+    // Swept as it goes: what was replaced is gone after a moment.
+    let sweeping = MountOptions::new().session("s1").args(&["--gc-interval", "1s", "--gc-grace", "1ms"]);
+    let mut m = TestMount::of(&sandbox, sweeping);
     let rounds = rounds();
     let path = m.join("app.log");
     let want = log_lines(&path, rounds);
     let sent = proxy.take_received();
     let requests = proxy.take_requests().len();
+    let left = in_bucket(&sandbox);
+    println!("s3: {} MiB are stored after the last append", left >> 20);
     println!("s3: {rounds} appends of 1 KiB to 16 MiB: {sent} bytes sent in {requests} requests");
     // The file once, the lines once, and what S3's own words take: the list of parts of each upload. A few times more
     // the file, because a busy server lets attempts time out; each append sending it would be rounds × 16 MiB.

@@ -65,7 +65,8 @@ fn pester(m: &TestMount, dir: &Path, stop: &AtomicBool, rounds: &AtomicU64) -> u
                 let n = c.len().min(line.len());
                 c[..n] == line[..n]
             };
-            assert!(bytes.chunks(line.len() + 1).all(same), "{name}");
+            let begins = String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).into_owned();
+            assert!(bytes.chunks(line.len() + 1).all(same), "{name}: {} bytes, {begins:?}", bytes.len());
         }
         assert!(!m.ctl("status").unwrap().is_empty());
         let status = std::fs::read_to_string(format!("/proc/{}/status", m.pid())).unwrap();

@@ -62,6 +62,7 @@ impl Sandbox {
     /// When the folder cannot be made, or for [`Store::S3`] without a server.
     #[must_use]
     pub fn new(store: Store) -> Self {
+        super::failures::are_said_at_once();
         let dir = tempfile::Builder::new().prefix("ofs-").tempdir().expect("a temporary folder");
         for sub in ["state", "home"] {
             std::fs::create_dir(dir.path().join(sub)).expect("a folder in the sandbox");
@@ -164,5 +165,15 @@ impl Sandbox {
                 .env("AWS_REGION", &env.region);
         }
         c
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let Some((url, _)) = &self.s3 else { return };
+        if let Err(e) = super::s3::remove_all(url) {
+            // The test is over and said what it had to say; the server may be gone by now.
+            eprintln!("objects are left in {url}: {e}");
+        }
     }
 }
