@@ -24,6 +24,9 @@ pub async fn run(settings: Settings, args: MountArgs) -> Outcome {
         }
         Err(failure) => Err(failure),
     };
+    if let Ok(live) = &started {
+        live.note_taken_address(&context);
+    }
     let live = match (started, parent) {
         (Ok(live), None) => live,
         (Ok(live), Some(parent)) => {

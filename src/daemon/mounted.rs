@@ -45,6 +45,8 @@ pub struct Live {
 }
 
 struct Links {
+    /// The address, when another program has it: they are served once that ends.
+    taken: Option<SocketAddr>,
     stop: CancellationToken,
     task: JoinHandle<Result<()>>,
 }
@@ -85,6 +87,15 @@ impl Live {
                 place.release();
                 Err(failure)
             }
+        }
+    }
+
+    /// Says so when another program has the address where links would be served.
+    pub fn note_taken_address(&self, context: &Context) {
+        if let Some(taken) = self.http.as_ref().and_then(|l| l.taken) {
+            context.output.note(&format!(
+                "{taken} is taken by another program: links lead nowhere until it ends; --http ADDR chooses another address"
+            ));
         }
     }
 
@@ -265,13 +276,9 @@ async fn start_links(
         ended = &mut task => Some(ended),
         _ = tokio::time::timeout(HTTP_START, state.wait_for(|s| *s != Listening::Starting)) => None,
     };
-    if *state.borrow() == Listening::Blocked {
-        context.output.note(&format!(
-            "{listen} is taken by another program: links lead nowhere until it ends; --http ADDR chooses another address"
-        ));
-    }
+    let taken = (*state.borrow() == Listening::Blocked).then_some(listen);
     match early {
-        None | Some(Ok(Ok(()))) => Ok(Some(Links { stop, task })),
+        None | Some(Ok(Ok(()))) => Ok(Some(Links { taken, stop, task })),
         Some(Ok(Err(e))) if args.http.http.is_some() => Err(Failure::new(&e).hint("--http ADDR, or --http off")),
         Some(Ok(Err(e))) => {
             tracing::warn!(error = %e, "links are not served");

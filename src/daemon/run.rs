@@ -36,6 +36,10 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
     let place = Mountpoint::prepare(&args.mount, true)?;
     let mut env = environment(&context.settings, &session, place.path());
     let live = Live::start(&mut context, &args.mounting, Some(session.clone()), place).await?;
+    // Runs side by side are the normal case, and standard error is the command's.
+    if args.mounting.http.http.is_some() {
+        live.note_taken_address(&context);
+    }
     if let Err(e) = refuse_sealed(&live.store, &session).await {
         let (store, _) = live.finish(&context, &signals).await;
         store.close().await?;

@@ -3,7 +3,6 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::TcpListener;
-use std::os::unix::fs::FileExt;
 
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
@@ -24,6 +23,17 @@ fn counter(url: &str, name: &str) -> u64 {
     line.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
+/// In a process of one thread: ours starts programs in other threads, and each of them closes what it inherits, which is a close.
+#[track_caller]
+fn python(m: &TestMount, code: &str) {
+    let copy = "import os
+def COPY(src, dst, n):
+    while os.copy_file_range(src.fileno(), dst.fileno(), n): pass";
+    let out =
+        m.sandbox().program("python3").current_dir(m.path()).args(["-c", &format!("{copy}\n{code}")]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
 fn copies(store: Store, options: MountOptions) {
     let (mut m, url) = counting(store, options);
     let mut bytes = vec![0; SIZE];
@@ -40,40 +50,23 @@ fn copies(store: Store, options: MountOptions) {
     assert_ne!(fact("b", "id"), fact("a", "id"));
 
     // Whatever else is done to the copy before it is closed, its bytes are hashed.
-    let other = |name: &str, change: &dyn Fn(&std::fs::File, &mut Vec<u8>)| {
-        let (from, to) = (std::fs::File::open(m.join("a")).unwrap(), std::fs::File::create(m.join(name)).unwrap());
-        let (mut at_from, mut at_to, mut want) = (0, 0, bytes.clone());
-        while rustix::fs::copy_file_range(&from, Some(&mut at_from), &to, Some(&mut at_to), SIZE).unwrap() > 0 {}
-        change(&to, &mut want);
-        drop(to);
+    let other = |name: &str, change: &str, want: &[u8]| {
+        python(&m, &format!("COPY(open('a', 'rb'), to := open('{name}', 'wb+', 0), {SIZE}); {change}"));
         assert_eq!(fact(name, "sha256"), sha256_of(&m.join(name)), "{name}");
         assert!(std::fs::read(m.join(name)).unwrap() == want, "{name}");
+        assert_eq!(count().0, 2, "{name}");
     };
-    other("changed", &|f, want| {
-        f.write_all_at(b"CHANGED", 5_000_000).unwrap();
-        want[5_000_000..5_000_007].copy_from_slice(b"CHANGED");
-    });
-    other("cut", &|f, want| {
-        f.set_len(100_000).unwrap();
-        want.truncate(100_000);
-    });
-    other("longer", &|f, want| {
-        f.write_all_at(b"more", SIZE as u64).unwrap();
-        want.extend_from_slice(b"more");
-    });
-    other("again", &|f, want| {
-        // The same length, other bytes, a copy of its own middle.
-        let from = std::fs::File::open(m.join("a")).unwrap();
-        let (mut at_from, mut at_to) = (1000, 0);
-        let n = rustix::fs::copy_file_range(&from, Some(&mut at_from), f, Some(&mut at_to), 4096).unwrap();
-        want.copy_within(1000..1000 + n, 0);
-    });
-    assert_eq!(count().0, 2);
+    let mut changed = bytes.clone();
+    changed[5_000_000..5_000_007].copy_from_slice(b"CHANGED");
+    other("changed", "os.pwrite(to.fileno(), b'CHANGED', 5_000_000)", &changed);
+    other("cut", "to.truncate(100_000)", &bytes[..100_000]);
+    other("longer", &format!("os.pwrite(to.fileno(), b'more', {SIZE})"), &[&bytes[..], b"more"].concat());
+    // The same length, other bytes, a copy of its own middle.
+    let mut again = bytes.clone();
+    again.copy_within(1000..5096, 0);
+    other("again", "os.copy_file_range(os.open('a', os.O_RDONLY), to.fileno(), 4096, 1000, 0)", &again);
     // In pieces, one after another; and what is written to it afterwards is a version of its own.
-    let (from, to) = (std::fs::File::open(m.join("a")).unwrap(), std::fs::File::create(m.join("pieces")).unwrap());
-    let (mut at_from, mut at_to) = (0, 0);
-    while rustix::fs::copy_file_range(&from, Some(&mut at_from), &to, Some(&mut at_to), 1 << 20).unwrap() > 0 {}
-    drop(to);
+    python(&m, "COPY(open('a', 'rb'), open('pieces', 'wb', 0), 1 << 20)");
     assert_eq!(count().0, 3);
     OpenOptions::new().append(true).open(m.join("pieces")).unwrap().write_all(b"!").unwrap();
     m.remount();

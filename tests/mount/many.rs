@@ -54,7 +54,7 @@ fn listing(dir: &Path) -> HashSet<String> {
 }
 
 /// Lists, reads, stats and asks the control file until told to stop. Returns the largest number of threads it saw.
-fn pester(m: &TestMount, dir: &Path, stop: &AtomicBool, rounds: &AtomicU64) -> u64 {
+fn pester(m: &TestMount, dir: &Path, cached: bool, stop: &AtomicBool, rounds: &AtomicU64) -> u64 {
     let mut most = 0;
     while !stop.load(Ordering::Relaxed) {
         for name in listing(dir) {
@@ -65,6 +65,11 @@ fn pester(m: &TestMount, dir: &Path, stop: &AtomicBool, rounds: &AtomicU64) -> u
                 let n = c.len().min(line.len());
                 c[..n] == line[..n]
             };
+            // Without passthrough pages are the kernel's. One read while its file is cut to nothing comes back from here empty, and
+            // the kernel, which does not know of the cut yet, fills it up (fs/fuse/file.c, fuse_short_read): no reply of ours helps.
+            if cached && bytes.iter().all(|b| *b == 0) {
+                continue;
+            }
             let begins = String::from_utf8_lossy(&bytes[..bytes.len().min(64)]).into_owned();
             assert!(bytes.chunks(line.len() + 1).all(same), "{name}: {} bytes, {begins:?}", bytes.len());
         }
@@ -95,11 +100,11 @@ fn files(full: usize) -> usize {
     if std::env::var_os("OUTPUTFS_TEST_QUICK").is_some() { full / 10 } else { full }
 }
 
-fn into_one_session(store: Store, options: MountOptions) {
+fn into_one_session(store: Store, options: MountOptions, cached: bool) {
     let mut m = TestMount::with(store, options.session("s1"));
     let (stop, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
     let (expected, threads) = std::thread::scope(|scope| {
-        let pesterer = scope.spawn(|| pester(&m, m.path(), &stop, &rounds));
+        let pesterer = scope.spawn(|| pester(&m, m.path(), cached, &stop, &rounds));
         let children = (0..64).map(|k| writer(&m, m.path(), &format!("p{k}"), files(100))).collect();
         let expected = names(children);
         stop.store(true, Ordering::Relaxed);
@@ -117,17 +122,17 @@ fn into_one_session(store: Store, options: MountOptions) {
 
 #[test]
 fn sixty_four_processes_into_one_session() {
-    into_one_session(Store::Local, MountOptions::new());
+    into_one_session(Store::Local, MountOptions::new(), false);
 }
 
 #[test]
 fn sixty_four_processes_into_one_session_without_passthrough() {
-    into_one_session(Store::Local, MountOptions::new().no_passthrough());
+    into_one_session(Store::Local, MountOptions::new().no_passthrough(), true);
 }
 
 #[test]
 fn sixty_four_processes_into_one_session_s3() {
-    into_one_session(Store::S3, MountOptions::new());
+    into_one_session(Store::S3, MountOptions::new(), false);
 }
 
 #[test]
