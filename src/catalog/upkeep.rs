@@ -117,11 +117,13 @@ pub trait Upkeep: Send + Sync + 'static {
 
     /// Blobs that lost an artifact since they were last looked at, needed or not; at most `limit`.
     async fn suspects(&self, tenant: TenantId, limit: u32) -> Result<Vec<BlobHash>>;
+    /// Of these, those whose artifact was replaced within the version window; at most `limit`.
+    async fn replaced(&self, tenant: TenantId, limit: u32) -> Result<Vec<BlobHash>>;
     /// Looks at `limit` blobs in hash order after `after`: which stored ones does no artifact need?
     async fn unneeded(&self, tenant: TenantId, after: Option<BlobHash>, limit: u32) -> Result<Unneeded>;
     /// Condemns those of `hashes` that are stored and that no artifact needs, in this very transaction. They are suspects no
-    /// more.
-    async fn condemn(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<Vec<Doomed>>;
+    /// more. Their grace period counts from `since`, usually now.
+    async fn condemn(&self, tenant: TenantId, hashes: Vec<BlobHash>, since: Timestamp) -> Result<Vec<Doomed>>;
     /// Begins the deletion of blobs condemned at or before `before`, at most `limit`; one that an artifact needs after all is
     /// rescued. From now on no commit uses them. Durable.
     async fn take_condemned(

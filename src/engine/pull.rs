@@ -8,6 +8,7 @@ use ulid::Ulid;
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::Artifact;
 use crate::artifact::{Error, Result};
+use crate::engine::gc::replaced::HOLD_EVERY;
 use crate::engine::progress::{Progress, Step};
 use crate::engine::store::{Store, blocking};
 
@@ -57,10 +58,15 @@ impl Store {
         to: &mut (dyn AsyncWrite + Send + Unpin),
         progress: &Progress,
     ) -> Result<()> {
-        let reader = self.reader(artifact).await?;
+        let reader = self.stream(artifact).await?;
+        let mut held = std::time::Instant::now();
         let what = display_bytes(&artifact.filename);
         let mut step = Step { total: Some(artifact.size), what, ..Step::default() };
         while step.done < artifact.size {
+            if held.elapsed() >= HOLD_EVERY {
+                held = std::time::Instant::now();
+                self.hold_streams().await?;
+            }
             let bytes = reader.read_at(step.done, PIECE).await?;
             if bytes.is_empty() {
                 return Err(Error::internal(format!("{}: its bytes end too early", artifact.id)));

@@ -100,6 +100,8 @@ pub(crate) struct Inner {
     pub doubted: Mutex<std::collections::HashMap<BlobHash, tokio::time::Instant>>,
     pub in_use: OnceLock<Arc<dyn StagingInUse>>,
     pub wake: Notify,
+    /// Transfers at work whose bytes must stay in the store.
+    pub streams: Mutex<crate::engine::gc::replaced::Streams>,
     /// Requests with keys that are not written down yet.
     pub meter: Meter,
     /// What is committed belongs to it.
@@ -126,6 +128,7 @@ impl Default for Inner {
             doubted: Mutex::default(),
             in_use: OnceLock::new(),
             wake: Notify::new(),
+            streams: Mutex::default(),
             meter: Meter::default(),
             attempt: OnceLock::new(),
             failure: Mutex::default(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::artifact::time::Timestamp;
 use crate::catalog::ChangeKind;
+use crate::engine::gc::replaced::HOLD_EVERY;
 use crate::engine::volume::Volume;
 
 use super::invalidate::Forget;
@@ -31,7 +32,7 @@ pub(super) async fn follow(volume: &Arc<Volume>, tx: Sender<Forget>) {
         }
         // By whichever clock is ahead: of the time that garbage is kept, three quarters are left for this to fail.
         let passed = Duration::from_nanos(u64::try_from(now.0.saturating_sub(held.0.0)).unwrap_or(0));
-        if passed.max(held.1.elapsed()) >= keeping / 4 {
+        if passed.max(held.1.elapsed()) >= (keeping / 4).min(HOLD_EVERY) {
             held = (now, Instant::now());
             if let Err(e) = volume.hold_open_blobs().await {
                 tracing::warn!(error = %e, "deleted files that are open here may lose their bytes");

@@ -176,10 +176,13 @@ fn explain(e: &std::io::Error, mountpoint: &std::path::Path) -> Error {
 
 /// The kernel reads ahead 128 KiB on a FUSE mount: with 1 MiB a cold sequential read needs an eighth of the requests.
 /// Needs root; without, reads are slower and nothing else.
+///
+/// The device is asked for without a request to ourselves (`AT_STATX_DONT_SYNC`, statx(2)): a daemon that is killed while it waits for
+/// its own answer can neither die nor answer.
 fn raise_read_ahead(mountpoint: &std::path::Path) {
-    let Ok(stat) = rustix::fs::stat(mountpoint) else { return };
-    let (major, minor) = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
-    let path = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let Ok(stat) = statx(CWD, mountpoint, AtFlags::STATX_DONT_SYNC, StatxFlags::empty()) else { return };
+    let path = format!("/sys/class/bdi/{}:{}/read_ahead_kb", stat.stx_dev_major, stat.stx_dev_minor);
     if let Err(e) = std::fs::write(&path, "1024") {
         tracing::debug!(path, error = %e, "read-ahead stays as it is");
     }

@@ -75,7 +75,7 @@ pub async fn respond(app: &App, request: ContentRequest<'_>) -> Result<Response,
             let body = if method == Method::HEAD {
                 Body::empty()
             } else {
-                body::stream(app.store.reader(artifact).await?, plan.segments.clone(), link.to_owned()).await?
+                body::stream(app.store.stream(artifact).await?, plan.segments.clone(), link.to_owned()).await?
             };
             let mut response = Response::new(body);
             *response.status_mut() = plan.status;

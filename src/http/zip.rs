@@ -134,7 +134,7 @@ impl Maker {
         }
         match self.waiting.pop_front() {
             Some(artifact) => {
-                let reader = self.app.store.reader(&artifact).await?;
+                let reader = self.app.store.stream(&artifact).await?;
                 if let Some(writer) = &mut self.writer {
                     let name = format!("{}/{}", self.session.name, entry_name(&artifact));
                     writer.start_file(name, options(&artifact)).map_err(|e| failed(&e))?;

@@ -92,6 +92,32 @@ impl StagingFile {
         Stamp::of(&self.file, &self.path)
     }
 
+    /// Waits for writes at work: after it a [`StagingFile::stamp`] taken before stands for bytes that are all there.
+    ///
+    /// A write moves the times first and copies its bytes then (`file_update_time` in `generic_file_write_iter` and its like), so that a
+    /// stamp alone may be that of a write whose bytes are still to come. Both happen under the inode's lock, which this takes:
+    /// `SEEK_HOLE` does on ext4, btrfs and tmpfs; on XFS (a lock of its own there) the removal of an attribute that is not there.
+    /// Blocking, as long as the write.
+    ///
+    /// # Errors
+    /// I/O errors with the path.
+    pub fn await_writes(&self) -> Result<()> {
+        const XFS: i64 = 0x5846_5342;
+        match rustix::fs::seek(&*self.file, SeekFrom::Hole(0)) {
+            // An empty file has neither data nor holes.
+            Ok(_) | Err(Errno::NXIO) => {}
+            Err(e) => return Err(Error::io(&self.path, &e.into())),
+        }
+        let kind = rustix::fs::fstatfs(&*self.file).map_err(|e| Error::io(&self.path, &e.into()))?.f_type;
+        if kind == XFS {
+            match rustix::fs::fremovexattr(&*self.file, c"user.outputfs.none") {
+                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+                Err(e) => return Err(Error::io(&self.path, &e.into())),
+            }
+        }
+        Ok(())
+    }
+
     /// Makes it the first `size` bytes of `source`: reflink (`FICLONE`), else `copy_file_range`, else read and
     /// write; holes stay holes where the file system says so. What it held before is gone. Blocking.
     ///

@@ -21,6 +21,7 @@ mod scratch;
 mod seal;
 mod shared;
 mod stuck;
+mod torn;
 mod tree;
 
 /// One test a configuration for each scenario, a `fn(&TestMount)` on a mounted session `s1`. `every version:` before them:

@@ -280,3 +280,47 @@ async fn writers_race_the_collector() {
     assert!(deleted > 0, "the race never met");
     sound(&stores[0]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_version_replaced_leaves_within_a_minute_but_not_under_a_reader() {
+    let world = World::new();
+    let store = world.open().await;
+    let mut versions = Vec::new();
+    for n in 0..3 {
+        let mut log = request("run", "log", PushSource::Bytes(pattern(LARGE + n).into()));
+        let writer = &mut log.labels.provenance;
+        (writer.door, writer.executable, writer.uid) = ("mount".into(), Some("/bin/sh".into()), Some(0));
+        versions.push(store.push(log).await.unwrap().committed.artifact);
+        settled(&store).await;
+    }
+    let [first, second, last] = &versions[..] else { panic!() };
+    assert_eq!(last.version, 1, "they replaced each other");
+    let kept = || [first, second, last].map(|a| has(&store, a.hash));
+    store.release_replaced().await.unwrap();
+    // The first is open; as the version is gone, by what was known of it.
+    let reader = store.stream(first).await.unwrap();
+    assert_eq!(kept(), [true, true, true]);
+    store.clock.advance(Duration::from_secs(50));
+    store.release_replaced().await.unwrap();
+    store.hold_streams().await.unwrap();
+    assert_eq!(kept(), [true, true, true]);
+    store.clock.advance(Duration::from_secs(15));
+    store.release_replaced().await.unwrap();
+    assert_eq!(kept(), [true, false, true]);
+    // What was deleted by people waits as ever.
+    push(&store, "run", "other", &pattern(LARGE + 9)).await;
+    settled(&store).await;
+    let other = store.rm("run/other").await.unwrap();
+    store.purge(&[other.id]).await.unwrap();
+    store.release_replaced().await.unwrap();
+    store.clock.advance(Duration::from_mins(10));
+    store.release_replaced().await.unwrap();
+    assert!(has(&store, other.hash));
+    drop(reader);
+    store.clock.advance(Duration::from_hours(2));
+    let report = store.gc(Depth::Usual).await.unwrap();
+    store.clock.advance(Duration::from_hours(2));
+    assert_eq!(report.deleted + store.gc(Depth::Usual).await.unwrap().deleted, 2);
+    assert_eq!(kept(), [false, false, true]);
+    sound(&store).await;
+}

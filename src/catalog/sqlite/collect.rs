@@ -32,6 +32,32 @@ pub fn suspects(c: &Connection, tenant: TenantId, limit: u32) -> Result<Vec<Blob
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+pub fn replaced(c: &Connection, tenant: TenantId, limit: u32) -> Result<Vec<BlobHash>> {
+    let mut stmt = c.prepare_cached("SELECT hash FROM suspects WHERE tenant = ? AND replaced = 1 LIMIT ?")?;
+    let rows = stmt.query_map(params![tenant.0, limit], |r| codec::hash(r, 0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A version was replaced: if its blob became a suspect by that, nobody can ask for it any more.
+pub fn mark_replaced(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<()> {
+    c.prepare_cached("UPDATE suspects SET replaced = 1 WHERE tenant = ? AND hash = ?")?
+        .execute(params![tenant.0, hash.0])?;
+    Ok(())
+}
+
+pub fn condemned_of(c: &Connection, tenant: TenantId, mut hashes: Vec<BlobHash>) -> Result<Vec<BlobHash>> {
+    let mut stmt = c.prepare_cached("SELECT 1 FROM blobs WHERE tenant = ? AND hash = ? AND state = ?")?;
+    let mut failure = None;
+    hashes.retain(|hash| match stmt.exists(params![tenant.0, hash.0, CONDEMNED]) {
+        Ok(condemned) => condemned,
+        Err(e) => {
+            failure = Some(e);
+            false
+        }
+    });
+    failure.map_or(Ok(hashes), |e| Err(e.into()))
+}
+
 pub fn unneeded(c: &Connection, tenant: TenantId, after: Option<BlobHash>, limit: u32) -> Result<Unneeded> {
     // The page is of blobs looked at, not of blobs found: one among ten million must not cost a scan of them all.
     let mut stmt = c.prepare_cached(
@@ -49,7 +75,7 @@ pub fn unneeded(c: &Connection, tenant: TenantId, after: Option<BlobHash>, limit
     })
 }
 
-pub fn condemn(c: &Connection, tenant: TenantId, hashes: &[BlobHash], now: Timestamp) -> Result<Vec<Doomed>> {
+pub fn condemn(c: &Connection, tenant: TenantId, hashes: &[BlobHash], since: Timestamp) -> Result<Vec<Doomed>> {
     let mut gone = Vec::new();
     for hash in hashes {
         let found = c
@@ -57,7 +83,7 @@ pub fn condemn(c: &Connection, tenant: TenantId, hashes: &[BlobHash], now: Times
                 "UPDATE blobs SET state = ?3, since = ?4 WHERE tenant = ?1 AND hash = ?2 AND state = ?5 \
                  AND NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.tenant = ?1 AND a.hash = ?2) RETURNING hash, size",
             )?
-            .query_row(params![tenant.0, hash.0, CONDEMNED, now.0, STORED], doomed)
+            .query_row(params![tenant.0, hash.0, CONDEMNED, since.0, STORED], doomed)
             .optional()?;
         gone.extend(found);
         c.prepare_cached("DELETE FROM suspects WHERE tenant = ? AND hash = ?")?.execute(params![tenant.0, hash.0])?;

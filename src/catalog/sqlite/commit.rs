@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::artifacts::{self, Known, NewArtifact};
 use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
 use super::remove::{Fate, drop_name, is_a_directory};
-use super::{attempts, blobs, changes, labels, make, paths, tree, versions};
+use super::{attempts, blobs, changes, collect, labels, make, paths, tree, versions};
 use crate::artifact::ids::{Ino, SessionId, TenantId};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Node, NodeKind};
@@ -254,6 +254,7 @@ fn store(
         }
         began = Some(versions::began(c, &old)?);
         freed = versions::erase(c, origin, x.tenant, &old)?;
+        collect::mark_replaced(c, x.tenant, old.hash)?;
     }
     if version.is_none()
         && let Some(previous) = &site.previous

@@ -70,12 +70,16 @@ impl Upkeep for SqliteCatalog {
         self.scan(move |c| collect::suspects(c, tenant, limit)).await
     }
 
+    async fn replaced(&self, tenant: TenantId, limit: u32) -> Result<Vec<BlobHash>> {
+        self.scan(move |c| collect::replaced(c, tenant, limit)).await
+    }
+
     async fn unneeded(&self, tenant: TenantId, after: Option<BlobHash>, limit: u32) -> Result<Unneeded> {
         self.scan(move |c| collect::unneeded(c, tenant, after, limit)).await
     }
 
-    async fn condemn(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<Vec<Doomed>> {
-        self.change(move |c| collect::condemn(c, tenant, &hashes, now)).await
+    async fn condemn(&self, tenant: TenantId, hashes: Vec<BlobHash>, since: Timestamp) -> Result<Vec<Doomed>> {
+        self.change(move |c| collect::condemn(c, tenant, &hashes, since)).await
     }
 
     async fn take_condemned(
@@ -118,7 +122,12 @@ impl Upkeep for SqliteCatalog {
     }
 
     async fn hold(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<u64> {
-        self.change(move |c| collect::hold(c, tenant, &hashes, now)).await
+        // Nearly always none of them is condemned: the writer need not be asked.
+        let condemned = self.scan(move |c| collect::condemned_of(c, tenant, hashes)).await?;
+        if condemned.is_empty() {
+            return Ok(0);
+        }
+        self.change(move |c| collect::hold(c, tenant, &condemned, now)).await
     }
 
     async fn garbage(&self, tenant: TenantId, before: Timestamp) -> Result<Garbage> {

@@ -15,6 +15,7 @@
 //! deletion knows whether its deleter still lives ([`wait`]).
 
 mod orphans;
+pub mod replaced;
 pub mod timer;
 mod wait;
 

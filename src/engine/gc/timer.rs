@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Depth;
+use super::replaced::HOLD_EVERY;
 use crate::engine::store::Store;
 
 /// Between two sweeps that look at every blob and list the store.
@@ -16,27 +17,42 @@ impl Store {
     pub fn spawn_sweeper(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
         let store = Arc::clone(self);
         tokio::spawn(async move {
-            let Some(interval) = store.options.keeping.interval else { return };
-            tokio::time::sleep(FIRST_AFTER.min(interval)).await;
+            let interval = store.options.keeping.interval;
+            let tick = interval.map_or(HOLD_EVERY, |i| HOLD_EVERY.min(i));
+            let mut due = interval.map(|i| Instant::now() + FIRST_AFTER.min(i));
             let mut full = Instant::now();
             loop {
-                let depth = if full.elapsed() >= FULL_EVERY { Depth::Full } else { Depth::Usual };
-                match store.try_gc(depth).await {
-                    Ok(Some(report)) => {
-                        if depth == Depth::Full {
-                            full = Instant::now();
-                        }
-                        tracing::debug!(?report, "swept");
-                    }
-                    // Another mount of this state directory does it.
-                    Ok(None) => {}
-                    Err(e) => tracing::warn!(error = %e, "sweeping failed; it is tried again"),
+                tokio::time::sleep(tick).await;
+                if let Err(e) = store.hold_streams().await {
+                    tracing::warn!(error = %e, "transfers of deleted files may break off");
                 }
-                if let Err(e) = store.sweep_uploads().await {
-                    tracing::warn!(error = %e, "uploads that nobody completed stay; it is tried again");
+                let Some(next) = due else { continue };
+                if let Err(e) = store.release_replaced().await {
+                    tracing::warn!(error = %e, "replaced versions stay in the store; it is tried again");
                 }
-                tokio::time::sleep(interval).await;
+                if Instant::now() >= next {
+                    store.sweep_in_turn(&mut full).await;
+                    due = interval.map(|i| Instant::now() + i);
+                }
             }
         })
+    }
+
+    async fn sweep_in_turn(&self, full: &mut Instant) {
+        let depth = if full.elapsed() >= FULL_EVERY { Depth::Full } else { Depth::Usual };
+        match self.try_gc(depth).await {
+            Ok(Some(report)) => {
+                if depth == Depth::Full {
+                    *full = Instant::now();
+                }
+                tracing::debug!(?report, "swept");
+            }
+            // Another mount of this state directory does it.
+            Ok(None) => {}
+            Err(e) => tracing::warn!(error = %e, "sweeping failed; it is tried again"),
+        }
+        if let Err(e) = self.sweep_uploads().await {
+            tracing::warn!(error = %e, "uploads that nobody completed stay; it is tried again");
+        }
     }
 }

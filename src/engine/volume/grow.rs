@@ -285,6 +285,7 @@ impl Volume {
             let Start { stamp, writes, from, mut end, content_type, .. } = start;
             let f = file.clone();
             let read = move || {
+                f.await_writes()?;
                 if !remote {
                     hash_on(&mut end, &f.file, &f.path, stamp.size)?;
                     return Ok((end, Bytes::new()));

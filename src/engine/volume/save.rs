@@ -178,12 +178,12 @@ impl Volume {
         for attempt in 1.. {
             let writes = live.writes();
             if stamp.size <= IN_MEMORY {
-                let (bytes, digest) = if stamp.size <= AT_ONCE {
-                    read_and_hash(&file, stamp.size)?
-                } else {
-                    let f = file.clone();
-                    blocking(move || read_and_hash(&f, stamp.size)).await?
-                };
+                let f = file.clone();
+                let (bytes, digest) = blocking(move || {
+                    f.await_writes()?;
+                    read_and_hash(&f, stamp.size)
+                })
+                .await?;
                 let after = file.stamp()?;
                 let stable = after == stamp && bytes.len() as u64 == stamp.size && writes == live.writes();
                 if stable || attempt >= TRIES {
@@ -207,9 +207,12 @@ impl Volume {
             }
             let follower = live.state.lock().staged.as_mut().and_then(|s| s.follower.take());
             let f = file.clone();
-            let digest = blocking(move || match follower {
-                Some(mut follower) => follower.finish(&f.file, &f.path, stamp.size),
-                None => hash_file(&f.file, &f.path, stamp.size),
+            let digest = blocking(move || {
+                f.await_writes()?;
+                match follower {
+                    Some(mut follower) => follower.finish(&f.file, &f.path, stamp.size),
+                    None => hash_file(&f.file, &f.path, stamp.size),
+                }
             })
             .await;
             let after = file.stamp()?;
@@ -238,6 +241,7 @@ impl Volume {
         let (stamp, digest, copy) = blocking(move || {
             let copy = StagingFile::create(&dir, &name)?;
             let stamp = source.stamp()?;
+            source.await_writes()?;
             copy.fill_from(&source.file, &source.path, stamp.size)?;
             let digest = hash_file(&copy.file, &copy.path, copy.stamp()?.size)?;
             Ok((stamp, digest, copy))

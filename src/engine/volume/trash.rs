@@ -93,18 +93,18 @@ impl Volume {
     /// # Errors
     /// Of the catalog.
     pub async fn hold_open_blobs(&self) -> Result<()> {
-        let mut hashes: Vec<BlobHash> = self.readers.lock().keys().copied().collect();
-        hashes.extend(self.handles.all().iter().filter_map(|handle| match &**handle {
-            Handle::Content(reader) => Some(reader.0.hash()),
-            Handle::File { reader, .. } => reader.lock().as_ref().map(|r| r.0.hash()),
-            Handle::Fixed(_) | Handle::Ctl(_) => None,
-        }));
-        hashes.sort_unstable();
-        hashes.dedup();
-        if hashes.is_empty() {
-            return Ok(());
-        }
-        let held = self.store.catalog.hold(self.store.tenant.id, hashes, self.now()).await?;
+        // (Readers that are kept for the next open are nobody's: what they read is looked up again before.)
+        let hashes: Vec<BlobHash> = self
+            .handles
+            .all()
+            .iter()
+            .filter_map(|handle| match &**handle {
+                Handle::Content(reader) => Some(reader.0.hash()),
+                Handle::File { reader, .. } => reader.lock().as_ref().map(|r| r.0.hash()),
+                Handle::Fixed(_) | Handle::Ctl(_) => None,
+            })
+            .collect();
+        let held = self.store.hold(hashes, self.now()).await?;
         if held > 0 {
             tracing::debug!(held, "deleted files are open here: their bytes stay");
         }

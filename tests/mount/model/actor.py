@@ -3,6 +3,9 @@ import errno, fcntl, json, mmap, os, stat, sys
 
 os.umask(0o022)
 slots = {}
+# Opened to append: what the kernel writes by itself stays so, whatever fcntl(2) says (a backing file keeps the flags of its open, and
+# all opens of an inode have backing files, or none: fs/fuse/passthrough.c, iomode.c).
+appending = set()
 FLAGS = {n: getattr(os, n) for n in ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_CREAT", "O_EXCL", "O_TRUNC", "O_APPEND", "O_DIRECTORY", "O_NOFOLLOW")}
 
 
@@ -18,6 +21,9 @@ def open_(slot, path, flags, mode):
     for name in flags:
         f |= FLAGS[name]
     slots[slot] = os.open(path, f, mode)
+    appending.discard(slot)
+    if f & os.O_APPEND:
+        appending.add(slot)
 
 
 def shape(path):
@@ -71,6 +77,8 @@ def map_write(slot, at, text):
 
 def append(slot, on):
     fd = slots[slot]
+    if not on and slot in appending:
+        return
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
     fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_APPEND if on else flags & ~os.O_APPEND)
 
