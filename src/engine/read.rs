@@ -40,7 +40,7 @@ impl Store {
                     let path = self.state.staging_path(mount, &file);
                     // One `open` of a local file, as cheap as the row that named it.
                     match File::open(&path) {
-                        Ok(file) => return Ok(ContentReader::file(content, Arc::new(file), path)),
+                        Ok(file) => return Ok(ContentReader::staged(content, Arc::new(file), path)),
                         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                         Err(e) => return Err(Error::io(&path, &e)),
                     }

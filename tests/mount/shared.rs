@@ -64,3 +64,39 @@ fn many_writers_in_many_mounts() {
         assert_eq!(sh("cat f* | sort | uniq | wc -l", m.path()), "450");
     }
 }
+
+/// One process replaces a file again and again on one mount; others read it there and on another mount. Each read finds a version, or
+/// what a reader of a disk would find in between, and never an error.
+const REPLACED: &str = r#"
+import os, sys
+writing, reading, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+with open(f"{writing}/log", "wb") as f: f.write(b"\0" * size)
+while not os.path.exists(f"{reading}/log"): pass
+writer = os.fork()
+if writer == 0:
+    for n in range(400):
+        with open(f"{writing}/log", "wb") as f: f.write(bytes([n % 256]) * size)
+    os._exit(0)
+reads = {writing: 0, reading: 0}
+while os.waitpid(writer, os.WNOHANG)[0] == 0:
+    for d in reads:
+        with open(f"{d}/log", "rb") as f: found = f.read()
+        # (Short: between the truncation and the last write.)
+        assert len(found) <= size, (d, len(found))
+        reads[d] += 1
+assert min(reads.values()) > 20, reads
+"#;
+
+#[test]
+fn what_is_replaced_all_the_time_can_be_read_all_the_time() {
+    for store in [Store::Local, Store::S3] {
+        let sandbox = Arc::new(Sandbox::new(store));
+        let mounts = [0; 2].map(|_| TestMount::of(&sandbox, MountOptions::new().session("s1")));
+        for size in ["100", "50000"] {
+            let mut script = sandbox.program("python3");
+            script.args(["-c", REPLACED]).args([mounts[0].path(), mounts[1].path()]).arg(size);
+            let out = script.output().unwrap();
+            assert!(out.status.success(), "{store:?} {size}: {}", String::from_utf8_lossy(&out.stderr));
+        }
+    }
+}

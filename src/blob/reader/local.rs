@@ -35,6 +35,8 @@ struct Inner {
     content: Content,
     file: Arc<File>,
     path: PathBuf,
+    /// Other bytes than expected are somebody's next ones.
+    fleeting: bool,
     /// One of the three states a chunk.
     chunks: Vec<AtomicU8>,
 }
@@ -56,7 +58,8 @@ impl Inner {
             }
             Err(e) if e.kind == Kind::Corrupt => {
                 self.mark(index, BAD);
-                Err(self.content.corrupt(&self.path.display().to_string(), &e))
+                let from = self.path.display().to_string();
+                Err(if self.fleeting { self.content.changed(&from, &e) } else { self.content.corrupt(&from, &e) })
             }
             // The disk's, and perhaps only now.
             Err(e) => Err(e),
@@ -72,9 +75,17 @@ impl Inner {
 
 impl LocalContent {
     pub(super) fn new(content: Content, file: Arc<File>, path: PathBuf) -> Self {
+        Self::of(content, file, path, false)
+    }
+
+    pub(super) fn fleeting(content: Content, file: Arc<File>, path: PathBuf) -> Self {
+        Self::of(content, file, path, true)
+    }
+
+    fn of(content: Content, file: Arc<File>, path: PathBuf, fleeting: bool) -> Self {
         // More digests than chunks or fewer leave the surplus unproven: `check_chunk` refuses it.
         let chunks = (0..chunk_count(content.size)).map(|_| AtomicU8::new(UNKNOWN)).collect();
-        Self { inner: Arc::new(Inner { content, file, path, chunks }), verifying: Default::default() }
+        Self { inner: Arc::new(Inner { content, file, path, fleeting, chunks }), verifying: Default::default() }
     }
 
     /// Sees to it that a chunk is verified; its bytes when that meant to read them now.

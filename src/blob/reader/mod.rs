@@ -59,6 +59,11 @@ impl Content {
         Error::new(Kind::Corrupt, format!("{}: the bytes in {from} are damaged: {error}", self.label))
     }
 
+    /// The same of bytes that their owner may have changed by right.
+    fn changed(&self, from: &str, error: &Error) -> Error {
+        Error::new(Kind::Corrupt, format!("{}: the bytes in {from} are not these any more: {error}", self.label))
+    }
+
     /// The part of `offset..offset + len` that exists.
     fn clamp(&self, offset: u64, len: usize) -> std::ops::Range<u64> {
         let start = offset.min(self.size);
@@ -73,10 +78,17 @@ impl ContentReader {
         Self(Arc::new(local::InlineContent::new(content, bytes)))
     }
 
-    /// Of a local file: a blob of a local store, a provisional staging file. `file` is open for reading.
+    /// Of a local file that nobody changes: a blob of a local store. `file` is open for reading.
     #[must_use]
     pub fn file(content: Content, file: Arc<File>, path: PathBuf) -> Self {
         Self(Arc::new(local::LocalContent::new(content, file, path)))
+    }
+
+    /// Of a staging file that holds a blob for the time being: its owner may write the next version into it, which is nothing to be
+    /// alarmed about.
+    #[must_use]
+    pub fn staged(content: Content, file: Arc<File>, path: PathBuf) -> Self {
+        Self(Arc::new(local::LocalContent::fleeting(content, file, path)))
     }
 
     /// Of a blob of a remote store, through the cache.

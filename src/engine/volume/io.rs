@@ -16,6 +16,17 @@ use super::grow::Grown;
 use super::handles::Handle;
 use super::live::Live;
 
+/// What a handle reads, once it has read.
+type ReaderSlot = parking_lot::Mutex<Option<ContentReader>>;
+
+/// How often a version may be replaced while one read looks for its bytes.
+const OVERTAKEN: u32 = 8;
+
+/// Bytes that are gone or changed, as those of a version that was replaced are.
+fn is_overtaken(kind: Kind) -> bool {
+    matches!(kind, Kind::NotFound | Kind::Corrupt)
+}
+
 /// Readers kept, each with an open file at most.
 const READERS: usize = 256;
 
@@ -32,12 +43,7 @@ impl Volume {
                 if let Some(bytes) = self.read_staged(live, offset, len).await? {
                     return Ok(bytes);
                 }
-                let known = reader.lock().clone();
-                let reader = match known {
-                    Some(reader) => reader,
-                    None => self.reopen(live, reader).await?,
-                };
-                reader.0.read_at(offset, len).await
+                self.read_newest(live, reader, offset, len).await
             }
             Handle::Content(reader) => reader.0.read_at(offset, len).await,
             Handle::Fixed(bytes) => Ok(slice(bytes, offset, len)),
@@ -45,17 +51,61 @@ impl Volume {
         }
     }
 
+    /// Reads what the handle reads; when that has been replaced and is gone, what took its place, as on a disk.
+    async fn read_newest(&self, live: &Live, slot: &ReaderSlot, offset: u64, len: usize) -> Result<Bytes> {
+        let known = slot.lock().clone();
+        let mut reader = match known {
+            Some(reader) => reader,
+            None => self.reopen(live, slot).await?,
+        };
+        let mut round = 0;
+        loop {
+            let error = match reader.0.read_at(offset, len).await {
+                Err(e) if is_overtaken(e.kind) && round < OVERTAKEN => e,
+                done => return done,
+            };
+            let former = reader.0.hash();
+            reader = match self.reopen(live, slot).await {
+                // Once also the same bytes: they may lie elsewhere now.
+                Ok(next) if next.0.hash() != former || round == 0 => next,
+                _ => {
+                    tracing::error!(ino = %live.ino, error = %error, "a file cannot be read");
+                    return Err(error);
+                }
+            };
+            round += 1;
+        }
+    }
+
+    /// Reading `node`'s content failed so; what the file is now, when a version that took its place explains that (or, in the first
+    /// `round`, its bytes may lie elsewhere now).
+    pub(super) async fn overtaken(&self, node: &Node, e: &Error, round: u32) -> Result<Option<Node>> {
+        if !is_overtaken(e.kind) || round >= OVERTAKEN {
+            return Ok(None);
+        }
+        let now = self.store.catalog.node(node.ino, self.now()).await?;
+        Ok(now.filter(|n| n.content.is_some() && (n.content != node.content || round == 0)))
+    }
+
     /// A handle opened on bytes that have since become a blob reads the blob.
-    pub(super) async fn reopen(
-        &self,
-        live: &Live,
-        slot: &parking_lot::Mutex<Option<ContentReader>>,
-    ) -> Result<ContentReader> {
+    pub(super) async fn reopen(&self, live: &Live, slot: &ReaderSlot) -> Result<ContentReader> {
         let node =
             self.store.catalog.node(live.ino, self.now()).await?.ok_or_else(|| Error::not_found("the file is gone"))?;
-        let reader = self.reader_of(&node).await?;
+        let (reader, _) = self.newest_reader(node).await?;
         *slot.lock() = Some(reader.clone());
         Ok(reader)
+    }
+
+    /// A reader of a file's bytes, of `node` as the catalog had it or as it has it by now.
+    pub(super) async fn newest_reader(&self, mut node: Node) -> Result<(ContentReader, Node)> {
+        let mut round = 0;
+        loop {
+            match self.reader_of(&node).await {
+                Ok(reader) => return Ok((reader, node)),
+                Err(e) => node = self.overtaken(&node, &e, round).await?.ok_or(e)?,
+            }
+            round += 1;
+        }
     }
 
     /// A reader of a committed file's bytes. Kept by hash, so that what was verified is not verified again at every open.
@@ -66,9 +116,11 @@ impl Volume {
         }
         let artifact = self.store.catalog.artifact(self.store.tenant.id, id, self.now()).await?;
         let artifact = artifact.ok_or_else(|| Error::not_found("the file has expired"))?;
+        // What is pending may still lie in a staging file that can change: looked up anew each time. (Asked first: it may arrive in the
+        // store while we look.)
+        let stored = self.store.catalog.store_state(id).await? == Some(StoreState::Stored);
         let reader = self.store.reader(&artifact).await?;
-        // What is pending may still lie in a staging file that can change: looked up anew each time.
-        if self.store.catalog.store_state(id).await? == Some(StoreState::Stored) {
+        if stored {
             let mut readers = self.readers.lock();
             if readers.len() >= READERS {
                 readers.clear();

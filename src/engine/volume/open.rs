@@ -17,6 +17,7 @@ use crate::staging::hash::Midstate;
 use crate::staging::journal::Record;
 
 use super::attr::Attr;
+use super::grow::Grown;
 use super::handles::Handle;
 use super::hidden;
 use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
@@ -67,6 +68,14 @@ impl OpenMode {
             exclusive: flags & libc::O_EXCL != 0,
         }
     }
+}
+
+/// What a staging file begins with.
+#[derive(Default)]
+struct Content {
+    saved: Option<Saved>,
+    grown: Option<Grown>,
+    follower: Option<Follower>,
 }
 
 impl Volume {
@@ -279,34 +288,51 @@ impl Volume {
             let (size, hash) = (saved.size, saved.hash);
             self.journal.append(&Record::Committed { file: file.name.clone(), size, hash })?;
         }
-        let (mut saved, mut grown, mut follower) = (None, None, None);
-        if warm.is_none()
-            && !mode.truncate
-            && let Some((_, hash)) = node.content
-        {
-            if append {
-                grown = self.grow(&file, node).await?;
-            }
-            if grown.is_none() {
-                self.fill(&file, node).await?;
-                follower = self.follower_of(node).await?;
-            }
-            let stamp = file.stamp()?;
-            saved = Some(Saved {
-                stamp,
-                writes: live.writes(),
-                hash,
-                size: node.size,
-                artifact: None,
-                provisional: false,
-                doubtful: self.doubtful(&stamp),
-            });
-        }
+        let content = if warm.is_none() && !mode.truncate {
+            Box::pin(self.bring(live, &file, node, append)).await?
+        } else {
+            Content::default()
+        };
+        let Content { saved, grown, follower } = content;
         let mut st = live.state.lock();
         st.labels = Labels { explicit: crate::artifact::metadata::Metadata::default(), ..labels };
         st.name = name.as_bytes().to_vec();
         st.staged = Some(warm.unwrap_or(Staged { file, saved, mappable: false, follower, grown, copied: None }));
         Ok(())
+    }
+
+    /// Brings the content of `node`, or of what took its place by now, into a new staging file.
+    async fn bring(&self, live: &Live, file: &StagingFile, node: &Node, append: bool) -> Result<Content> {
+        let (mut node, mut round) = (node.clone(), 0);
+        loop {
+            match Box::pin(self.bring_of(live, file, &node, append)).await {
+                Err(e) => node = self.overtaken(&node, &e, round).await?.ok_or(e)?,
+                done => return done,
+            }
+            file.file.set_len(0).map_err(|e| Error::io(&file.path, &e))?;
+            round += 1;
+        }
+    }
+
+    async fn bring_of(&self, live: &Live, file: &StagingFile, node: &Node, append: bool) -> Result<Content> {
+        let Some((_, hash)) = node.content else { return Ok(Content::default()) };
+        let grown = if append { self.grow(file, node).await? } else { None };
+        let mut follower = None;
+        if grown.is_none() {
+            self.fill(file, node).await?;
+            follower = self.follower_of(node).await?;
+        }
+        let stamp = file.stamp()?;
+        let saved = Some(Saved {
+            stamp,
+            writes: live.writes(),
+            hash,
+            size: node.size,
+            artifact: None,
+            provisional: false,
+            doubtful: self.doubtful(&stamp),
+        });
+        Ok(Content { saved, grown, follower })
     }
 
     /// Knows the content that was just brought into the staging file, so that its hash need not be made from nothing.
@@ -384,10 +410,14 @@ impl Volume {
     }
 
     async fn attach_reader(&self, fh: u64, node: &Node) -> Result<()> {
-        let Some((_, hash)) = node.content else { return Ok(()) };
-        let reader = self.reader_of(node).await?;
-        if let Handle::File { reader: slot, .. } = &*self.handles.get(fh)? {
+        if node.content.is_none() {
+            return Ok(());
+        }
+        let (reader, node) = self.newest_reader(node.clone()).await?;
+        let hash = reader.0.hash();
+        if let Handle::File { live, reader: slot, .. } = &*self.handles.get(fh)? {
             *slot.lock() = Some(reader);
+            live.state.lock().size = node.size;
         }
         let mut cached = self.cached.lock();
         // Bounded: forgetting an entry only costs a refill of the page cache.
