@@ -65,6 +65,16 @@ pub struct Garbage {
     pub deleting: u64,
 }
 
+/// What was taken away below a directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleared {
+    /// Names of files and of all else that is no directory.
+    pub files: u64,
+    pub directories: u64,
+    /// There is more.
+    pub more: bool,
+}
+
 /// A name that ceased because its file expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpiredName {
@@ -85,6 +95,12 @@ pub trait Upkeep: Send + Sync + 'static {
         by: Option<String>,
         now: Timestamp,
     ) -> Result<Removed>;
+
+    /// Unlinks what is below the directory, at most `limit` names, deepest first; the directory stays.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotADirectory`, `Sealed`: then nothing happened.
+    async fn clear(&self, origin: Origin, dir: Ino, limit: u32, now: Timestamp) -> Result<Cleared>;
 
     /// As [`super::Catalog::restore`] of a deleted artifact, but to the name `to` in its session: a file that stands there gets
     /// a new version.

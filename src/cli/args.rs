@@ -437,6 +437,9 @@ pub struct StepsArgs {
 
 #[derive(Debug, Args)]
 pub struct RmArgs {
+    /// Directories too, with all that is in them; of SESSION all that is in it
+    #[arg(long, short)]
+    pub recursive: bool,
     /// art_… or SESSION/PATH
     #[arg(required = true, value_name = "WHAT")]
     pub what: Vec<String>,

@@ -3,16 +3,18 @@
 use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::display_bytes;
 use crate::artifact::query::Query;
-use crate::artifact::record::{Artifact, Life, Session};
+use crate::artifact::record::{Artifact, Life, NodeKind, Session};
 use crate::artifact::time::Ttl;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::upkeep::Swept;
+use crate::catalog::upkeep::{Cleared, Swept};
 use crate::catalog::{LabelChange, Origin};
 use crate::engine::query::missing;
 use crate::engine::store::Store;
 
 /// Rows of one transaction.
 const PURGE_PAGE: usize = 500;
+/// Names of one transaction: commits of others wait behind it for some tens of milliseconds.
+const CLEAR_PAGE: u32 = 500;
 
 impl Store {
     /// Soft-deletes what `what` names (`art_…`: all its names; `session/path`: that name). Answers the artifact as it was.
@@ -46,6 +48,36 @@ impl Store {
         self.catalog.unlink(Origin::NOBODY, found.parent, &found.name, now).await?;
         self.catalog.sync().await?;
         Ok(artifact)
+    }
+
+    /// Soft-deletes a directory of a session with all that is below it; of a session's root (`path` empty) what is below it.
+    /// A file goes as with [`Store::rm`].
+    ///
+    /// # Errors
+    /// `NotFound`, `Sealed`; what was deleted before stays deleted (and can be restored).
+    pub async fn rm_tree(&self, session: &Session, path: &[u8]) -> Result<Cleared> {
+        let found = if path.is_empty() { None } else { Some(self.lookup_path(session, path).await?) };
+        let mut total = Cleared::default();
+        if let Some(file) = found.as_ref().filter(|f| f.node.kind != NodeKind::Dir) {
+            self.catalog.unlink(Origin::NOBODY, file.parent, &file.name, self.clock.now()).await?;
+            total.files = 1;
+        } else {
+            let dir = found.as_ref().map_or(session.root, |f| f.node.ino);
+            loop {
+                let page = self.catalog.clear(Origin::NOBODY, dir, CLEAR_PAGE, self.clock.now()).await?;
+                total.files += page.files;
+                total.directories += page.directories;
+                if !page.more {
+                    break;
+                }
+            }
+            if let Some(dir) = &found {
+                self.catalog.rmdir(Origin::NOBODY, dir.parent, &dir.name, self.clock.now()).await?;
+                total.directories += 1;
+            }
+        }
+        self.catalog.sync().await?;
+        Ok(total)
     }
 
     /// Soft-deletes an earlier version alone.

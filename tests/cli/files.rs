@@ -1,6 +1,10 @@
 //! push, ls, inspect, pull, rm, restore, verify, check, seal without a mount.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::*;
+use crate::support::{MountOptions, Store, TestMount, sh, wait_until};
 
 #[test]
 fn what_is_pushed_can_be_listed_inspected_and_pulled() {
@@ -163,4 +167,34 @@ fn damage_is_found() {
     assert_eq!(outputfs(&sandbox, &["check", "--read-data"]).status.code(), Some(2));
     assert_eq!(outputfs(&sandbox, &["pull", "s/f", "out"]).status.code(), Some(2));
     assert!(!sandbox.path().join("out").exists());
+}
+
+#[test]
+fn a_tree_goes_in_few_transactions_and_can_come_back() {
+    let sandbox = Arc::new(Sandbox::new(Store::Local));
+    let m = TestMount::of(&sandbox, MountOptions::new().session("s1"));
+    sh(
+        "mkdir -p d/e/f; for i in $(seq 700); do echo $i > d/e/$i; done; echo x > d/e/f/x; ln d/e/1 keep; echo y > y",
+        m.path(),
+    );
+    let told: serde_json::Value = serde_json::from_str(&sandbox.cli("rm", &["-r", "s1/d"])).unwrap();
+    assert_eq!((told["files"].as_u64(), told["directories"].as_u64()), (Some(701), Some(3)), "{told}");
+    wait_until("it shows on the mount", Duration::from_secs(5), || !m.join("d").exists());
+    assert_eq!(sh("ls; cat keep", m.path()), "keep\ny\n1");
+    sandbox.cli("restore", &["s1/d/e/f/x"]);
+    assert_eq!(sh("find d -type f", m.path()), "d/e/f/x");
+    // Of a session what is in it; of a file the file; of what is sealed nothing.
+    sandbox.cli("rm", &["-r", "s1/y", "s1"]);
+    wait_until("it is empty", Duration::from_secs(5), || sh("ls", m.path()).is_empty());
+    sh("mkdir -p g; echo z > g/z", m.path());
+    sandbox.cli("seal", &["s1"]);
+    let refused = sandbox.try_cli("rm", &["-r", "s1"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("sealed"),
+        "{}",
+        String::from_utf8_lossy(&refused.stderr)
+    );
+    assert_eq!(sh("cat g/z", m.path()), "z");
+    sandbox.cli("check", &["--read-data"]);
 }

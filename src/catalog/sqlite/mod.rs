@@ -15,6 +15,7 @@ mod audit;
 mod blobs;
 mod changes;
 mod check;
+mod clear;
 mod codec;
 mod collect;
 mod commit;

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteCatalog, collect, recover, sweep, write_something};
+use super::{SqliteCatalog, clear, collect, recover, sweep, write_something};
 use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
 use crate::artifact::life::Bounds;
 use crate::artifact::name::Name;
 use crate::artifact::record::Artifact;
 use crate::artifact::time::Timestamp;
-use crate::catalog::upkeep::{Doomed, ExpiredName, Garbage, Swept, Unneeded, Upkeep};
+use crate::catalog::upkeep::{Cleared, Doomed, ExpiredName, Garbage, Swept, Unneeded, Upkeep};
 use crate::catalog::{Origin, Removed};
 
 #[async_trait]
@@ -24,6 +24,10 @@ impl Upkeep for SqliteCatalog {
     ) -> Result<Removed> {
         let name = name.clone();
         self.change(move |c| sweep::unlink_by(c, origin, parent, &name, by.as_deref(), now)).await
+    }
+
+    async fn clear(&self, origin: Origin, dir: Ino, limit: u32, now: Timestamp) -> Result<Cleared> {
+        self.change(move |c| clear::clear(c, origin, dir, limit, now)).await
     }
 
     async fn restore_to(
