@@ -53,6 +53,8 @@ pub enum Kind {
     Busy,
     Unsupported,
     BadHandle,
+    /// What was asked by number is gone; its name may lead to something else by now.
+    Stale,
     /// Anything of the local machine: disk, catalog, a bug.
     Internal,
 }
@@ -123,6 +125,7 @@ impl Error {
             Kind::Busy => libc::EBUSY,
             Kind::Unsupported => libc::EOPNOTSUPP,
             Kind::BadHandle => libc::EBADF,
+            Kind::Stale => libc::ESTALE,
             // A timed-out store is EIO to programs too: few know ETIMEDOUT from a close().
             Kind::StoreUnavailable | Kind::Corrupt | Kind::TimedOut | Kind::Internal => libc::EIO,
         }
@@ -142,7 +145,7 @@ impl Error {
     #[must_use]
     pub fn http_status(&self) -> u16 {
         match self.kind {
-            Kind::NotFound | Kind::NoSuchAttribute => 404,
+            Kind::NotFound | Kind::NoSuchAttribute | Kind::Stale => 404,
             Kind::Exists | Kind::AttributeExists | Kind::Sealed | Kind::NotEmpty | Kind::Busy => 409,
             Kind::Forbidden | Kind::Reserved | Kind::OverQuota => 403,
             Kind::FileTooLarge | Kind::MetadataTooLarge => 413,

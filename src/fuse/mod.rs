@@ -6,6 +6,7 @@
 
 mod convert;
 mod expiry;
+mod gone;
 mod invalidate;
 mod ops;
 mod reply;

@@ -27,6 +27,7 @@ use crate::engine::volume::setattr::SetAttr;
 use crate::engine::volume::{Caller, Volume};
 
 use super::convert::{errno, file_attr, from_kernel, kind, kind_of_mode, name_ttl, time_or_now, timestamp, ttl};
+use super::gone::asked_of_inode;
 use super::reply::{Late, Waiter};
 
 /// Largest single write the kernel sends: 1 MiB is where bigger gains nothing.
@@ -187,7 +188,7 @@ impl Filesystem for OutputFs {
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let (v, ino) = (self.volume.clone(), self.ino(ino));
-        self.wait(req).run(Late::Dropped, async move { v.getattr(ino).await }, self.attr(reply));
+        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.getattr(ino)), self.attr(reply));
     }
 
     fn setattr(
@@ -220,12 +221,12 @@ impl Filesystem for OutputFs {
             kept_ctime: ctime.map(timestamp),
             fh: fh.map(|fh| fh.0),
         };
-        self.wait(req).run(Late::Finished, async move { v.setattr(ino, set, who).await }, self.attr(reply));
+        self.wait(req).run(Late::Finished, asked_of_inode!(v, ino, v.setattr(ino, set, who)), self.attr(reply));
     }
 
     fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
         let (v, ino) = (self.volume.clone(), self.ino(ino));
-        self.wait(req).run(Late::Dropped, async move { v.readlink(ino).await }, move |result| match result {
+        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.readlink(ino)), move |result| match result {
             Ok(target) => reply.data(&target),
             Err(e) => reply.error(errno(&e)),
         });
@@ -311,17 +312,15 @@ impl Filesystem for OutputFs {
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let (v, ino, who) = (self.volume.clone(), self.ino(ino), caller(req));
         let mode = OpenMode::from_flags(flags.0);
-        self.wait(req).run(
-            Late::Dropped,
-            async move { v.open_file(ino, mode, who).await },
-            move |result| match result {
+        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.open_file(ino, mode, who)), move |result| {
+            match result {
                 Ok(opened) => match io_flags(&opened, |b| reply.open_backing(&*b.file)) {
                     (flags, Some(id)) => reply.opened_passthrough(FileHandle(opened.fh), flags, id),
                     (flags, None) => reply.opened(FileHandle(opened.fh), flags),
                 },
                 Err(e) => reply.error(errno(&e)),
-            },
-        );
+            }
+        });
     }
 
     fn create(
@@ -497,26 +496,30 @@ impl Filesystem for OutputFs {
     ) {
         let (v, ino) = (self.volume.clone(), self.ino(ino));
         let (name, value) = (os.as_bytes().to_vec(), value.to_vec());
-        self.wait(req).run(Late::Finished, async move { v.setxattr(ino, &name, &value, flags).await }, empty(reply));
+        self.wait(req).run(
+            Late::Finished,
+            asked_of_inode!(v, ino, v.setxattr(ino, &name, &value, flags)),
+            empty(reply),
+        );
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, os: &OsStr, size: u32, reply: ReplyXattr) {
         let (v, ino, name) = (self.volume.clone(), self.ino(ino), os.as_bytes().to_vec());
-        self.wait(req).run(Late::Dropped, async move { v.getxattr(ino, &name).await }, move |result| {
+        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.getxattr(ino, &name)), move |result| {
             xattr_reply(reply, size, result);
         });
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         let (v, ino) = (self.volume.clone(), self.ino(ino));
-        self.wait(req).run(Late::Dropped, async move { v.listxattr(ino).await }, move |result| {
+        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.listxattr(ino)), move |result| {
             xattr_reply(reply, size, result);
         });
     }
 
     fn removexattr(&self, req: &Request, ino: INodeNo, os: &OsStr, reply: ReplyEmpty) {
         let (v, ino, name) = (self.volume.clone(), self.ino(ino), os.as_bytes().to_vec());
-        self.wait(req).run(Late::Finished, async move { v.removexattr(ino, &name).await }, empty(reply));
+        self.wait(req).run(Late::Finished, asked_of_inode!(v, ino, v.removexattr(ino, &name)), empty(reply));
     }
 
     /// Programs ask whether it is a terminal (`TCGETS`): it is not, nor anything else with a control of its own.

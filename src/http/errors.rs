@@ -77,7 +77,7 @@ impl From<Error> for Problem {
 
 fn code(kind: Kind) -> &'static str {
     match kind {
-        Kind::NotFound | Kind::NoSuchAttribute => "not_found",
+        Kind::NotFound | Kind::NoSuchAttribute | Kind::Stale => "not_found",
         Kind::Exists | Kind::AttributeExists => "conflict",
         Kind::NotEmpty => "not_empty",
         Kind::Sealed => "session_sealed",

@@ -31,7 +31,7 @@ pub fn retry(kind: Kind) -> Retry {
 #[must_use]
 pub fn code(kind: Kind) -> &'static str {
     match kind {
-        Kind::NotFound => "not_found",
+        Kind::NotFound | Kind::Stale => "not_found",
         Kind::Sealed => "session_sealed",
         Kind::FileTooLarge => "file_too_large",
         Kind::OverQuota => "quota_exceeded",

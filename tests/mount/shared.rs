@@ -100,3 +100,51 @@ fn what_is_replaced_all_the_time_can_be_read_all_the_time() {
         }
     }
 }
+
+/// As editors save: a new file under another name, then rename(2) over the old one. There is no moment without a file, and none with
+/// another length than its bytes have.
+const RENAMED: &str = r#"
+import os, sys
+writing, reading, temporary = sys.argv[1], sys.argv[2], sys.argv[3]
+body = lambda n: bytes([1 + n % 250]) * (100 + n * 37 % 5000)
+def save(n):
+    with open(f"{writing}/{temporary}", "wb") as f: f.write(body(n))
+    os.rename(f"{writing}/{temporary}", f"{writing}/saved")
+save(0)
+while not os.path.exists(f"{reading}/saved"): pass
+writer = os.fork()
+if writer == 0:
+    for n in range(250): save(n)
+    os._exit(0)
+reads, stale = {writing: 0, reading: 0}, 0
+while os.waitpid(writer, os.WNOHANG)[0] == 0:
+    for d in reads:
+        try:
+            with open(f"{d}/saved", "rb") as f: found = f.read()
+        except OSError as e:
+            # The kernel looks the name up a second time; whoever meets another save there too is told so (as on NFS).
+            if e.errno != 116: raise
+            stale += 1
+            continue
+        assert found == body(found[0] - 1), (d, len(found), set(found))
+        reads[d] += 1
+assert min(reads.values()) > 20 and stale * 20 < sum(reads.values()), (reads, stale)
+"#;
+
+#[test]
+fn what_is_saved_by_rename_is_always_there() {
+    for (store, options) in [
+        (Store::Local, MountOptions::new()),
+        (Store::Local, MountOptions::new().no_passthrough()),
+        (Store::S3, MountOptions::new()),
+    ] {
+        let sandbox = Arc::new(Sandbox::new(store));
+        let mounts = [0; 2].map(|_| TestMount::of(&sandbox, options.clone().session("s1")));
+        for temporary in ["saved.tmp", "saved_new"] {
+            let mut script = sandbox.program("python3");
+            script.args(["-c", RENAMED]).args([mounts[0].path(), mounts[1].path()]).arg(temporary);
+            let out = script.output().unwrap();
+            assert!(out.status.success(), "{store:?} {temporary}: {}", String::from_utf8_lossy(&out.stderr));
+        }
+    }
+}

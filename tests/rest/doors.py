@@ -4,6 +4,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 from artifacta import Client
 from artifacta.errors import SessionSealedError
@@ -11,6 +12,16 @@ from artifacta.errors import SessionSealedError
 MOUNT = pathlib.Path(sys.argv.pop())
 
 from served import new_key, outputfs, served  # noqa: E402 (it reads what is left of sys.argv)
+
+
+
+def shows(read, new, *old):
+    """What comes through another door shows on the mount after a moment, and nothing else than before does until then."""
+    end = time.monotonic() + 5
+    while (found := read()) != new:
+        assert found in old and time.monotonic() < end, found
+        time.sleep(0.005)
+
 
 with served() as base:
     client = Client(api_key=new_key(), base_url=base)
@@ -23,14 +34,14 @@ with served() as base:
     assert client._download_bytes(client.create_link(seen.id).url) == b"from the mount"
 
     pushed = client.push(content=b"from the client", filename="charts/b.txt", session_id="s1", metadata={"k": "v"})
-    assert sorted(os.listdir(MOUNT / "charts")) == ["a.txt", "b.txt"]
+    shows(lambda: sorted(os.listdir(MOUNT / "charts")), ["a.txt", "b.txt"], ["a.txt"])
     assert (MOUNT / "charts/b.txt").read_text() == "from the client"
     assert os.getxattr(MOUNT / "charts/b.txt", "user.k") == b"v"
     assert subprocess.run(["cat", MOUNT / f".by-id/{pushed.id}"], capture_output=True).stdout == b"from the client"
     client.push(content=b"second", filename="charts/a.txt", session_id="s1")
-    assert (MOUNT / "charts/a.txt").read_text() == "second"
+    shows((MOUNT / "charts/a.txt").read_text, "second", "from the mount")
     client.delete(pushed.id)
-    assert os.listdir(MOUNT / "charts") == ["a.txt"]
+    shows(lambda: sorted(os.listdir(MOUNT / "charts")), ["a.txt"], ["a.txt", "b.txt"])
 
     client.seal_session("s1")
     try:

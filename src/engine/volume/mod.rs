@@ -123,6 +123,8 @@ pub struct Volume {
     staging_seq: AtomicU64,
     /// Hash of the content that the kernel's page cache holds of an inode.
     cached: Mutex<HashMap<Ino, crate::artifact::ids::BlobHash>>,
+    /// Begins and ends of renames.
+    renames: std::sync::atomic::AtomicU64,
     readers: Mutex<HashMap<crate::artifact::ids::BlobHash, crate::blob::reader::ContentReader>>,
     /// Inodes whose last release is still being worked on, for draining.
     busy: tokio::sync::watch::Sender<usize>,
@@ -177,6 +179,7 @@ impl Volume {
             numbers: Mutex::new((first, first + RESERVE)),
             staging_seq: AtomicU64::new(0),
             cached: Mutex::default(),
+            renames: std::sync::atomic::AtomicU64::default(),
             readers: Mutex::default(),
             busy: tokio::sync::watch::Sender::new(0),
             settle: tokio::sync::Notify::new(),

@@ -1,6 +1,7 @@
 //! `rename(2)`: the name moves, the inode and the artifact's ID stay, nothing is uploaded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::artifact::ids::Ino;
 use crate::artifact::name::Name;
@@ -15,10 +16,27 @@ use super::live::Pending;
 use super::overlay::Entry;
 use super::tree::Found;
 
+/// Counts a rename at its begin and at its end, however it ends.
+struct Moving<'a>(&'a AtomicU64);
+
+impl<'a> Moving<'a> {
+    fn begin(renames: &'a AtomicU64) -> Self {
+        renames.fetch_add(1, Ordering::AcqRel);
+        Self(renames)
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 impl Volume {
     /// # Errors
     /// As rename(2): `CrossSession` between sessions, `Exists` with [`RenameMode::NoReplace`], …
     pub async fn rename(self: &Arc<Self>, from: (Ino, &Name), to: (Ino, &Name), mode: RenameMode) -> Result<()> {
+        let _moving = Moving::begin(&self.renames);
         if super::hidden::is_hidden(from.0) {
             return Box::pin(self.restore_hidden(from, to, mode)).await;
         }

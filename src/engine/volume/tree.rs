@@ -1,6 +1,7 @@
 //! Names: looking up, making and removing them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
@@ -12,6 +13,9 @@ use super::attr::Attr;
 use super::hidden;
 use super::live::Live;
 use super::{Caller, Volume};
+
+/// How often a name is looked up again that others move meanwhile.
+const MOVES: u32 = 16;
 
 /// What stands under a name.
 pub(super) enum Found {
@@ -38,15 +42,24 @@ impl Volume {
                 return Err(Error::not_found("no such entry"));
             }
         }
-        let mark = self.departed.mark();
-        match self.find(parent, name).await? {
-            Some(Found::Pending(live)) => self.attr_of_pending(&live),
-            Some(Found::Committed(node)) => self.attr_of_read(node, mark).await,
-            None => match self.scratch_lookup(parent, name).await? {
-                Some(attr) => Ok(attr),
-                None => Err(Error::not_found(format!("{name}: no such file"))),
-            },
+        for _ in 0..MOVES {
+            let (mark, renames) = (self.departed.mark(), self.renames.load(Ordering::Acquire));
+            match self.find(parent, name).await? {
+                Some(Found::Pending(live)) => return self.attr_of_pending(&live),
+                Some(Found::Committed(node)) => match self.attr_of_read(node, mark).await {
+                    // Replaced by another file since: that one is meant.
+                    Err(e) if e.kind == Kind::NotFound => {}
+                    done => return done,
+                },
+                None => match self.scratch_lookup(parent, name).await? {
+                    Some(attr) => return Ok(attr),
+                    // It may have moved from where we looked second to where we had looked first.
+                    None if self.renames.load(Ordering::Acquire) != renames => {}
+                    None => break,
+                },
+            }
         }
+        Err(Error::not_found(format!("{name}: no such file")))
     }
 
     /// # Errors
