@@ -41,10 +41,10 @@ pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle
             |_| (),
         );
     let (expiring, asked) = (tx.clone(), tx.clone());
-    volume.on_stale_name(Box::new(move |parent, name| {
+    volume.on_stale_name(Box::new(move |change| {
         let (done, waiting) = tokio::sync::oneshot::channel();
         // Without the thread nobody answers, and the sender is gone at once.
-        asked.send((ChangeKind::Entry { parent, name }, Some(done))).unwrap_or_default();
+        asked.send((change, Some(done))).unwrap_or_default();
         waiting
     }));
     tokio::spawn(async move {
@@ -71,7 +71,11 @@ async fn follow_changes(volume: &Arc<Volume>, tx: std::sync::mpsc::Sender<Forget
             }
             continue;
         };
-        match catalog.changes(from, volume.store.origin, WAIT).await {
+        match catalog
+            .changes(from, volume.store.origin, WAIT)
+            .await
+            .and_then(|changes| volume.changes_heard().map(|()| changes))
+        {
             Ok(changes) => {
                 for change in changes {
                     seq = Some(change.seq);

@@ -148,3 +148,23 @@ fn what_is_saved_by_rename_is_always_there() {
         }
     }
 }
+
+/// What another mount rewrote is read whole from its next open on, also where the kernel has not heard of it: never the bytes of one
+/// version by the length of another.
+#[cfg(feature = "failpoints")]
+#[test]
+fn an_open_finds_what_was_not_heard_of() {
+    for options in [MountOptions::new(), MountOptions::new().no_passthrough()] {
+        let sandbox = Arc::new(Sandbox::new(Store::Local));
+        let writing = TestMount::of(&sandbox, options.clone().session("s1"));
+        let reading = TestMount::of(&sandbox, options.clone().session("s1").env("FAILPOINTS", "changes::heard=return(eio)"));
+        std::fs::write(writing.join("f"), "first").unwrap();
+        wait_until("it is there", SHOWS, || reading.join("f").exists());
+        for text in ["longer than that", "short", "and again as long as this"] {
+            // Its length is known now.
+            let _known = std::fs::metadata(reading.join("f")).unwrap().len();
+            std::fs::write(writing.join("f"), text).unwrap();
+            assert_eq!(std::fs::read_to_string(reading.join("f")).unwrap(), text, "{options:?}");
+        }
+    }
+}

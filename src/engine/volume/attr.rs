@@ -115,6 +115,7 @@ impl Volume {
         loop {
             let attr = self.attr_of(&node)?;
             if !self.departed.since(node.ino, mark) {
+                self.told.tell(&node);
                 return Ok(attr);
             }
             mark = self.departed.mark();

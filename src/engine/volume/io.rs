@@ -58,6 +58,15 @@ impl Volume {
             Some(reader) => reader,
             None => self.reopen(live, slot).await?,
         };
+        // The kernel asks by the size that it was last told, which may be that of a later version (a stat after the open).
+        if let Some(hash) = self.told.otherwise(live.ino, reader.0.hash()) {
+            let name = crate::artifact::name::display_bytes(&live.state.lock().name);
+            // One that is gone again is no loss: there is a newer one, of which the kernel hears soon.
+            if let Ok(told) = self.store.blob_reader(self.store.tenant.id, hash, &name).await {
+                *slot.lock() = Some(told.clone());
+                reader = told;
+            }
+        }
         let mut round = 0;
         loop {
             let error = match reader.0.read_at(offset, len).await {

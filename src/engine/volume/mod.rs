@@ -51,6 +51,7 @@ mod room;
 pub mod save;
 pub mod scratch;
 pub mod setattr;
+mod told;
 mod trash;
 mod tree;
 pub mod upkeep;
@@ -66,6 +67,7 @@ use crate::artifact::name::{Name, SessionName};
 use crate::artifact::record::Session;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
+use crate::catalog::ChangeKind;
 use crate::engine::store::Store;
 use crate::staging::file::{has_fine_ctime, notes_stores};
 use crate::staging::journal::Journal;
@@ -86,7 +88,7 @@ pub struct Caller {
 }
 
 /// Makes the kernel drop a name, and says when it has.
-pub type StaleName = Box<dyn Fn(Ino, Name) -> tokio::sync::oneshot::Receiver<()> + Send + Sync>;
+pub type StaleName = Box<dyn Fn(ChangeKind) -> tokio::sync::oneshot::Receiver<()> + Send + Sync>;
 
 /// How long a close waits for that. A name that is still there then shows the old inode until its time is over.
 const STALE_NAME: std::time::Duration = std::time::Duration::from_secs(1);
@@ -132,6 +134,7 @@ pub struct Volume {
     /// Staging files that nobody can change any more and whose stamp was that of the committed bytes.
     parted: Mutex<std::collections::HashSet<String>>,
     stale_name: std::sync::OnceLock<StaleName>,
+    told: told::Told,
     /// Who deleted last: `rm -r` asks /proc once, not for each file.
     deleter: Mutex<trash::Deleter>,
 }
@@ -185,6 +188,7 @@ impl Volume {
             settle: tokio::sync::Notify::new(),
             parted: Mutex::default(),
             stale_name: std::sync::OnceLock::new(),
+            told: told::Told::default(),
             deleter: Mutex::default(),
         }))
     }
@@ -196,9 +200,14 @@ impl Volume {
 
     /// The name leads to another inode than the kernel believes.
     async fn drop_cached_name(&self, parent: Ino, name: Name) {
+        self.drop_cached(ChangeKind::Entry { parent, name }).await;
+    }
+
+    /// The kernel forgets, before this returns or soon after.
+    async fn drop_cached(&self, change: ChangeKind) {
         let Some(drop) = self.stale_name.get() else { return };
-        if tokio::time::timeout(STALE_NAME, drop(parent, name)).await.is_err() {
-            tracing::warn!(dir = %parent, "the kernel keeps a name that has changed for a while");
+        if tokio::time::timeout(STALE_NAME, drop(change)).await.is_err() {
+            tracing::warn!("the kernel keeps what has changed for a while");
         }
     }
 

@@ -109,6 +109,12 @@ impl Volume {
                 return self.open_live(&live, None, mode, caller).await;
             }
         };
+        if !mode.write
+            && let Some(node) = node.as_ref()
+            && live.live.state.lock().staged.is_none()
+        {
+            self.refresh(node).await?;
+        }
         self.open_live(&live.live, node.as_ref(), mode, caller).await
     }
 

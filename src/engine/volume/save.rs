@@ -366,6 +366,7 @@ impl Volume {
             (staged.file.name.clone(), old)
         };
         self.forget_cached(live.ino);
+        self.told.own(live.ino, snapshot.digest.hash);
         self.rules_may_change(&live.state.lock().name.clone());
         if let Some(birth) = birth {
             let mut overlay = self.overlay.lock();

@@ -264,6 +264,12 @@ impl Volume {
         Ok(out)
     }
 
+    /// # Errors
+    /// What a test asked for.
+    pub fn changes_heard(&self) -> Result<()> {
+        crate::engine::failpoints::hit("changes::heard")
+    }
+
     /// Another process changed something: what this volume remembers of it is dropped.
     pub fn heard(&self, change: &ChangeKind) {
         self.rules_heard(change);
