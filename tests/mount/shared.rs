@@ -157,7 +157,8 @@ fn an_open_finds_what_was_not_heard_of() {
     for options in [MountOptions::new(), MountOptions::new().no_passthrough()] {
         let sandbox = Arc::new(Sandbox::new(Store::Local));
         let writing = TestMount::of(&sandbox, options.clone().session("s1"));
-        let reading = TestMount::of(&sandbox, options.clone().session("s1").env("FAILPOINTS", "changes::heard=return(eio)"));
+        let reading =
+            TestMount::of(&sandbox, options.clone().session("s1").env("FAILPOINTS", "changes::heard=return(eio)"));
         std::fs::write(writing.join("f"), "first").unwrap();
         wait_until("it is there", SHOWS, || reading.join("f").exists());
         for text in ["longer than that", "short", "and again as long as this"] {
