@@ -4,6 +4,7 @@ use outputfs::artifact::key::Scope;
 use outputfs::http::HttpConfig;
 
 use super::server::{Server, config};
+use crate::support::wait_until;
 
 #[test]
 fn live_is_not_ready() {
@@ -14,15 +15,12 @@ fn live_is_not_ready() {
     let blobs = server.dir.path().join("state/blobs");
     std::fs::remove_dir_all(&blobs).unwrap();
     std::fs::write(&blobs, "no directory").unwrap();
-    let until = std::time::Instant::now() + super::server::DEADLINE;
-    let gone = loop {
-        // An answer is good for two seconds.
-        let answer = server.get("/health/ready", &[]);
-        if answer.status != 200 || std::time::Instant::now() > until {
-            break answer;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    };
+    // An answer is good for two seconds.
+    let mut gone = server.get("/health/ready", &[]);
+    wait_until("it is not ready", super::server::DEADLINE, || {
+        gone = server.get("/health/ready", &[]);
+        gone.status != 200
+    });
     assert_eq!(gone.status, 503);
     let said = gone.json();
     assert_eq!((said["catalog"].as_str(), said["store"].as_str()), (Some("ok"), Some("failed")));

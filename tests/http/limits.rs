@@ -2,8 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use outputfs::artifact::key::Scope;
@@ -99,22 +98,21 @@ fn clients_that_only_drip_take_no_place_from_others() {
     for stream in &mut slow {
         stream.write_all(b"GET / HTTP/1.1\r\nX-A: ").unwrap();
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
+    let (stop, told) = std::sync::mpsc::channel::<()>();
     let dripping = std::thread::spawn(move || {
-        while !told.load(Ordering::Relaxed) {
+        // A byte now and then, until it is over.
+        while told.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
             for stream in &mut slow {
                 // Cut off is what they should be.
                 let _gone = stream.write_all(b"a");
             }
-            std::thread::sleep(Duration::from_millis(50));
         }
     });
     for _ in 0..4 {
         assert_eq!(server.get("/health", &[]).status, 200);
     }
     let text = server.get("/metrics", &[]);
-    stop.store(true, Ordering::Relaxed);
+    drop(stop);
     dripping.join().unwrap();
     assert!(text.text().contains("outputfs_http_connections_cut_total{why=\"silent\"}"), "{}", text.text());
 }

@@ -83,10 +83,15 @@ fn a_program_that_replaces_itself_while_its_close_waits_goes_on() {
     let stuck = Stuck::new(MountOptions::new());
     let mut child = stuck.python(&format!("{WRITES}os.execv('/bin/echo', ['echo', 'replaced'])"));
     stuck.wait_for_the_upload();
-    // Several looks at it.
+    // Several looks at it: the daemon reads files of /proc for each, and has nothing else to read.
+    let reads = || {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", stuck.m.pid())).unwrap();
+        io.lines().find_map(|l| l.strip_prefix("syscr: ")).unwrap().parse::<u64>().unwrap()
+    };
+    let before = reads();
+    wait_until("the daemon looks at it", HEALED, || reads() >= before + 10);
     let said = with_deadline(HEALED, {
         let out = child.stdout.take().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
         stuck.proxy.always(Fault::Pass);
         move || BufReader::new(out).lines().next().and_then(Result::ok)
     });
