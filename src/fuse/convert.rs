@@ -120,6 +120,16 @@ fn until_expiry(a: &Attr, now: Timestamp) -> Duration {
     left.map_or(KEEP, |left| left.min(KEEP))
 }
 
+/// Size first, then bytes: the kernel asks twice (xattr(7)).
+pub fn xattr_reply(reply: fuser::ReplyXattr, size: u32, result: crate::artifact::Result<Vec<u8>>) {
+    match result {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() <= size as usize => reply.data(&value),
+        Ok(_) => reply.error(fuser::Errno::ERANGE),
+        Err(e) => reply.error(errno(&e)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

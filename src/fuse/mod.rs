@@ -10,6 +10,7 @@ mod gone;
 mod invalidate;
 mod ops;
 mod reply;
+mod tmpfile;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -26,9 +26,12 @@ use crate::engine::volume::open::{How, OpenMode, Opened};
 use crate::engine::volume::setattr::SetAttr;
 use crate::engine::volume::{Caller, Volume};
 
-use super::convert::{errno, file_attr, from_kernel, kind, kind_of_mode, name_ttl, time_or_now, timestamp, ttl};
+use super::convert::{
+    errno, file_attr, from_kernel, kind, kind_of_mode, name_ttl, time_or_now, timestamp, ttl, xattr_reply,
+};
 use super::gone::asked_of_inode;
 use super::reply::{Late, Waiter};
+use super::tmpfile;
 
 /// Largest single write the kernel sends: 1 MiB is where bigger gains nothing.
 const MAX_WRITE: u32 = 1 << 20;
@@ -333,11 +336,16 @@ impl Filesystem for OutputFs {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let name = named!(os, reply);
+        let name = if os == tmpfile::NO_NAME { None } else { Some(named!(os, reply)) };
         let (v, parent, who, root) = (self.volume.clone(), self.ino(parent), caller(req), self.volume.root);
         let mode = mode & 0o7777 & !umask;
         let open = OpenMode::from_flags(flags);
-        let work = async move { v.create(parent, name, mode, open, who).await };
+        let work = async move {
+            match name {
+                Some(name) => v.create(parent, name, mode, open, who).await,
+                None => v.create_nameless(parent, mode, open, who).await,
+            }
+        };
         self.wait(req).run(Late::Dropped, work, move |result| match result {
             Ok((attr, opened)) => {
                 let file = file_attr(&attr, root);
@@ -583,15 +591,5 @@ impl Filesystem for OutputFs {
             Ok(n) => reply.written(n),
             Err(e) => reply.error(errno(&e)),
         });
-    }
-}
-
-/// Size first, then bytes: the kernel asks twice (xattr(7)).
-fn xattr_reply(reply: ReplyXattr, size: u32, result: Result<Vec<u8>>) {
-    match result {
-        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        Ok(value) if value.len() <= size as usize => reply.data(&value),
-        Ok(_) => reply.error(fuser::Errno::ERANGE),
-        Err(e) => reply.error(errno(&e)),
     }
 }

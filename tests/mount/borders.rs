@@ -1,5 +1,7 @@
 //! Where a mount differs from a local disk, programs fall back as they do elsewhere; and scratch seen from other doors.
 
+use std::io::Read;
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::on_every_mount;
@@ -7,24 +9,56 @@ use crate::support::{MountOptions, Store, TestMount, sh, wait_until};
 
 on_every_mount!(nameless_files, directories_cross_into_scratch_and_back);
 
-/// `O_TMPFILE` is refused in the way that programs know; they then use a name and unlink it, and leave nothing.
+/// Programs that use a file without a name leave nothing; in a scratch directory `O_TMPFILE` is refused in the way that they know.
 fn nameless_files(m: &TestMount) {
     sh(
-        r#"mkdir d; python3 - <<'P'
+        r#"mkdir d __pycache__; python3 - <<'P'
 import errno, os, tempfile
-for dir in (".", "d"):
-    try:
-        os.open(dir, os.O_TMPFILE | os.O_RDWR, 0o600); raise SystemExit("O_TMPFILE is there: say so in README")
-    except OSError as e:
-        assert e.errno == errno.EOPNOTSUPP, e
-with tempfile.TemporaryFile(dir="d") as f:
-    f.write(b"x" * 100_000); f.seek(0); assert len(f.read()) == 100_000 and os.fstat(f.fileno()).st_nlink == 0
+for dir in ("d", "__pycache__"):
+    with tempfile.TemporaryFile(dir=dir) as f:
+        f.write(b"x" * 100_000); f.seek(0); assert len(f.read()) == 100_000 and os.fstat(f.fileno()).st_nlink == 0
+try:
+    os.open("__pycache__", os.O_TMPFILE | os.O_RDWR, 0o600); raise SystemExit("O_TMPFILE is there: say so in README")
+except OSError as e:
+    assert e.errno == errno.EOPNOTSUPP, e
 with tempfile.SpooledTemporaryFile(max_size=10, dir="d") as f: f.write(b"y" * 100)
 P
            [ -z "$(ls -A d)" ]; [ -z "$(ls .trash)" ]; sort --temporary-directory=d -S 64k <(seq 50000 -1 1) -o sorted -n; [ -z "$(ls -A d)" ]"#,
         m.path(),
     );
     assert_eq!(m.sandbox().cli("ls", &["s1", "--json"]).matches("\"artifact_id\"").count(), 1, "sorted alone");
+}
+
+/// The daemon dies: what had got a name is in the trash, as every file that was open then, and what had none is nowhere.
+#[test]
+fn nameless_files_at_a_crash() {
+    let mut m = TestMount::with(Store::Local, MountOptions::new().session("s1"));
+    let mut writer = m.sandbox().program("python3");
+    writer.current_dir(m.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    writer.args([
+        "-c",
+        r#"import ctypes, os, sys
+def made(text):
+    fd = os.open(".", os.O_TMPFILE | os.O_RDWR)
+    os.write(fd, text)
+    return fd
+fds = [made(b"none"), made(b"named")]
+assert ctypes.CDLL(None).linkat(-100, f"/proc/self/fd/{fds[1]}".encode(), -100, b"named", 0x400) == 0
+print("written", flush=True)
+sys.stdin.read()
+"#,
+    ]);
+    let mut writer = writer.spawn().unwrap();
+    let mut said = [0; 8];
+    writer.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    m.kill9();
+    drop(writer.stdin.take());
+    writer.wait().unwrap();
+    m.remount();
+    assert_eq!(sh("ls -A .; cat .trash/*", m.path()), "named");
+    let staging = sh("find mounts -type f -path '*staging*' | wc -l", &m.sandbox().state_dir());
+    assert_eq!(staging.trim(), "0", "a staging file is left behind");
+    m.sandbox().cli("check", &["--read-data"]);
 }
 
 /// `mv` of a directory from and to scratch names brings everything along, whether the mount renames it or `mv` copies.

@@ -45,6 +45,11 @@ def rename2(old, new, flags):
     checked(libc.renameat2(-100, old.encode(), -100, new.encode(), flags))
 
 
+def named(fd, path):
+    """linkat(2) as its manual page says for a file without a name; `os.link` is link(2), which does not follow."""
+    checked(libc.linkat(-100, f"/proc/self/fd/{fd}".encode(), -100, path.encode(), 0x400))
+
+
 def fallocate(fd, mode, offset, length):
     checked(libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)))
 
@@ -271,6 +276,57 @@ def locks():
     os.close(fd)
     s = os.statvfs(".")
     assert s.f_namemax == 255 and s.f_blocks >= s.f_bfree > 0 and s.f_files >= s.f_ffree > 0, s
+
+
+def nameless():
+    """O_TMPFILE (open(2)) and what linkat(2) makes of it."""
+    os.makedirs("d")
+    fd = os.open("d", os.O_TMPFILE | os.O_RDWR, 0o640)
+    assert os.fstat(fd).st_nlink == 0 and stat.S_IMODE(os.fstat(fd).st_mode) == 0o640
+    os.write(fd, b"a" * 200_000)
+    os.fsync(fd)
+    os.pwrite(fd, b"b", 100)
+    assert os.fstat(fd).st_size == 200_000 and os.pread(fd, 3, 99) == b"aba"
+    os.fchmod(fd, 0o604)
+    os.setxattr(fd, "user.stage", b"draft")
+    assert os.getxattr(fd, "user.stage") == b"draft"
+    again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+    os.pwrite(again, b"c", 101)
+    assert os.pread(fd, 4, 99) == b"abca" and os.listdir("d") == []
+
+    put("d/taken")
+    fails(errno.EEXIST, named, fd, "d/taken")
+    fails(errno.ENOENT, named, fd, "nowhere/out")
+    named(fd, "d/out")
+    assert os.fstat(fd).st_nlink == 1 and os.stat("d/out").st_ino == os.fstat(fd).st_ino
+    assert sorted(os.listdir("d")) == ["out", "taken"]
+    named(fd, "second")
+    assert os.fstat(fd).st_nlink == 2
+    os.close(again)
+    os.pwrite(fd, b"d", 102)
+    os.close(fd)
+    whole = b"a" * 100 + b"bcd" + b"a" * (200_000 - 103)
+    assert get("d/out") == whole and get("second") == whole
+    assert os.getxattr("d/out", "user.stage") == b"draft" and stat.S_IMODE(os.stat("d/out").st_mode) == 0o604
+    recorded("d/out")
+
+    # One that gets no name leaves nothing, and one that was asked for so (O_EXCL) gets none.
+    fd = os.open("d", os.O_TMPFILE | os.O_RDWR | os.O_EXCL)
+    os.write(fd, b"x" * 100)
+    fails(errno.ENOENT, named, fd, "d/never")
+    os.close(fd)
+    # Named before anything is written, and taken away again while it is open.
+    fd = os.open("d", os.O_TMPFILE | os.O_RDWR)
+    named(fd, "d/empty")
+    os.unlink("d/empty")
+    os.write(fd, b"later")
+    assert os.fstat(fd).st_nlink == 0 and os.pread(fd, 9, 0) == b"later"
+    fails(errno.ENOENT, named, fd, "d/again")
+    os.close(fd)
+    fd = os.open("d", os.O_TMPFILE | os.O_WRONLY)
+    named(fd, "d/empty")
+    os.close(fd)
+    assert get("d/empty") == b"" and sorted(os.listdir("d")) == ["empty", "out", "taken"]
 
 
 def names():

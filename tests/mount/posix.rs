@@ -13,6 +13,7 @@ on_every_mount!(
     sparse_files,
     ranges,
     locks,
+    nameless,
     names,
 );
 
@@ -61,6 +62,14 @@ fn locks(m: &TestMount) {
     run(m, "locks");
 }
 
+fn nameless(m: &TestMount) {
+    run(m, "nameless");
+    let all = m.sandbox().cli("ls", &["s1", "--json"]);
+    // d/out is second's other name; d/taken and d/empty.
+    assert_eq!(all.matches("\"artifact_id\"").count(), 3, "{all}");
+    assert!(all.contains(r#""stage":"draft""#), "{all}");
+}
+
 fn names(m: &TestMount) {
     run(m, "names");
 }
@@ -98,9 +107,16 @@ fn names_that_are_not_utf8_in_json() {
 
 #[test]
 fn the_scenarios_hold_on_a_disk() {
-    for scenario in
-        ["closed_files", "directory_times", "links_and_renames", "sparse_files keeps-holes", "ranges", "locks", "names"]
-    {
+    for scenario in [
+        "closed_files",
+        "directory_times",
+        "links_and_renames",
+        "sparse_files keeps-holes",
+        "ranges",
+        "locks",
+        "nameless",
+        "names",
+    ] {
         on_disk(scenario);
     }
 }

@@ -36,7 +36,7 @@ impl Volume {
             return Ok(Subject::File(Box::new(artifact), labels));
         }
         if let Some(live) = self.live_of(ino)
-            && live.is_pending()
+            && live.is_unborn()
         {
             return Ok(Subject::Pending(live));
         }
@@ -152,7 +152,7 @@ impl Volume {
             Subject::Pending(live) => {
                 // A first commit on its way has its labels already: wait for it, then the change is the catalog's.
                 let _saving = live.save.lock().await;
-                if live.is_pending() {
+                if live.is_unborn() {
                     return Self::labels_mut(&live, |labels| set_pending(labels, &attr, text, must));
                 }
             }
@@ -171,7 +171,7 @@ impl Volume {
         let attr = Attr::for_write(name)?;
         if let Subject::Pending(live) = self.writable_subject(ino).await? {
             let _saving = live.save.lock().await;
-            if live.is_pending() {
+            if live.is_unborn() {
                 return Self::labels_mut(&live, |labels| remove_pending(labels, &attr));
             }
         }

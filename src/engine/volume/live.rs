@@ -88,8 +88,10 @@ pub struct State {
     pub staged: Option<Staged>,
     /// Set until the first commit.
     pub pending: Option<Pending>,
-    /// No name is left: nothing of it is to be saved.
+    /// No name is left, or there is none yet: nothing of it is to be saved.
     pub orphan: bool,
+    /// Made without a name, and not linked yet: see [`super::nameless`]. Then `orphan` as well.
+    pub nameless: bool,
     /// Its staging file lies in the scratch tree: it is no artifact and nothing of it is to be saved.
     pub scratch: bool,
     /// Kept while the release is being worked on or a mapping lives on.
@@ -124,6 +126,38 @@ pub struct Live {
 }
 
 impl State {
+    /// Of an inode that nobody has open, with one name and nothing in it.
+    pub fn unopened(now: Timestamp) -> Self {
+        Self {
+            handles: 0,
+            writers: 0,
+            io: Io::None,
+            staged: None,
+            pending: None,
+            orphan: false,
+            nameless: false,
+            scratch: false,
+            lingering: false,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            nlink: 1,
+            size: 0,
+            atime: now,
+            mtime_set: None,
+            ctime: now,
+            meanwhile: None,
+            labels: Labels::default(),
+            name: Vec::new(),
+        }
+    }
+
+    /// Of a file that is made here: its staging file and whose it is.
+    pub fn newborn(file: StagingFile, labels: Labels, mode: u32, (uid, gid): (u32, u32), now: Timestamp) -> Self {
+        let staged = Staged { file, saved: None, mappable: false, follower: None, grown: None, copied: None };
+        Self { staged: Some(staged), mode, uid, gid, labels, ..Self::unopened(now) }
+    }
+
     pub fn idle(&self) -> bool {
         self.handles == 0 && self.staged.is_none() && self.pending.is_none() && !self.lingering
     }
@@ -155,6 +189,12 @@ impl Live {
 
     pub fn is_pending(&self) -> bool {
         self.state.lock().pending.is_some()
+    }
+
+    /// The catalog knows nothing of it yet: its first commit is to come, and perhaps its name.
+    pub fn is_unborn(&self) -> bool {
+        let st = self.state.lock();
+        st.pending.is_some() || st.nameless
     }
 
     /// Bytes are there that were not committed yet.

@@ -43,6 +43,7 @@ pub mod hidden;
 pub mod io;
 pub mod labels;
 pub mod live;
+mod nameless;
 pub mod open;
 pub mod overlay;
 pub mod process;

@@ -89,7 +89,7 @@ impl Volume {
             return self.scratch_open(ino, mode, caller).await;
         }
         if let Some(live) = self.live_of(ino)
-            && live.is_pending()
+            && live.is_unborn()
         {
             return self.open_live(&live, None, mode, caller).await;
         }
@@ -178,25 +178,9 @@ impl Volume {
             labels: Box::new(labels.clone()),
         })?;
         let state = State {
-            handles: 0,
-            writers: 0,
-            io: Io::None,
-            staged: Some(Staged { file, saved: None, mappable: false, follower: None, grown: None, copied: None }),
             pending: Some(Pending { parent, name: name.clone(), cookie, named: now, replaces: false }),
-            orphan: false,
-            scratch: false,
-            lingering: false,
-            mode,
-            uid: caller.uid,
-            gid,
-            nlink: 1,
-            size: 0,
-            atime: now,
-            mtime_set: None,
-            ctime: now,
-            meanwhile: None,
-            labels,
             name: name.as_bytes().to_vec(),
+            ..State::newborn(file, labels, mode, (caller.uid, gid), now)
         };
         let pinned = self.pin(ino, || Live::new(ino, session, state));
         let live = pinned.live.clone();
@@ -442,24 +426,12 @@ impl Volume {
 
 fn state_of(node: &Node) -> State {
     State {
-        handles: 0,
-        writers: 0,
-        io: Io::None,
-        staged: None,
-        pending: None,
-        orphan: false,
-        scratch: false,
-        lingering: false,
         mode: node.mode,
         uid: node.uid,
         gid: node.gid,
         nlink: node.nlink,
         size: node.size,
         atime: node.atime,
-        mtime_set: None,
-        ctime: node.ctime,
-        meanwhile: None,
-        labels: Labels::default(),
-        name: Vec::new(),
+        ..State::unopened(node.ctime)
     }
 }

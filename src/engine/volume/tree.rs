@@ -72,7 +72,7 @@ impl Volume {
             return self.scratch_attr(ino);
         }
         if let Some(live) = self.live_of(ino)
-            && live.is_pending()
+            && live.is_unborn()
         {
             return self.attr_of_pending(&live);
         }
@@ -104,23 +104,25 @@ impl Volume {
         node.target.ok_or_else(|| Error::invalid("not a symbolic link"))
     }
 
-    /// The directory in which `name` may be made or removed. Refuses what nobody may name.
-    pub(super) async fn may_name(&self, parent: Ino, name: &Name) -> Result<Node> {
-        if hidden::is_hidden(parent) {
+    /// A directory in which something may be made or removed.
+    pub(super) async fn writable_dir(&self, dir: Ino) -> Result<Node> {
+        if hidden::is_hidden(dir) {
             return Err(Error::new(Kind::Reserved, "outputfs keeps this directory for itself"));
         }
-        let node = self
-            .store
-            .catalog
-            .node(parent, self.now())
-            .await?
-            .ok_or_else(|| Error::not_found("the directory is gone"))?;
+        let node =
+            self.store.catalog.node(dir, self.now()).await?.ok_or_else(|| Error::not_found("the directory is gone"))?;
         if node.kind != NodeKind::Dir {
             return Err(Error::new(Kind::NotADirectory, "not a directory"));
         }
         if node.sealed {
             self.refuse_sealed(node.session).await?;
         }
+        Ok(node)
+    }
+
+    /// The directory in which `name` may be made or removed. Refuses what nobody may name.
+    pub(super) async fn may_name(&self, parent: Ino, name: &Name) -> Result<Node> {
+        let node = self.writable_dir(parent).await?;
         if name.is_reserved() && self.is_top(parent, node.session).await? {
             return Err(Error::new(Kind::Reserved, format!("'{name}' is a name that outputfs keeps for itself")));
         }
@@ -260,6 +262,9 @@ impl Volume {
         }
         if hidden::is_hidden(ino) {
             return Err(Error::new(Kind::CrossSession, "what outputfs shows there cannot be linked: copy it"));
+        }
+        if let Some(attr) = self.link_nameless(ino, parent, &name).await? {
+            return Ok(attr);
         }
         self.settle_birth(ino).await?;
         let cookie = self.number().await?;

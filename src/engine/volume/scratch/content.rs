@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
-use crate::artifact::record::{Labels, NodeKind};
+use crate::artifact::record::NodeKind;
 use crate::artifact::{Error, Kind, Result};
 use crate::staging::file::StagingFile;
 
 use super::super::attr::Attr;
-use super::super::live::{Io, Live, Staged, State};
+use super::super::live::{Live, Staged, State};
 use super::super::open::{OpenMode, Opened};
 use super::super::{Caller, Volume};
 use super::names::{attr_of, own};
@@ -151,25 +151,5 @@ pub(super) fn open_rw(path: &Path) -> Result<File> {
 }
 
 pub(super) fn idle(now: crate::artifact::time::Timestamp) -> State {
-    State {
-        handles: 0,
-        writers: 0,
-        io: Io::None,
-        staged: None,
-        pending: None,
-        orphan: false,
-        scratch: true,
-        lingering: false,
-        mode: 0,
-        uid: 0,
-        gid: 0,
-        nlink: 1,
-        size: 0,
-        atime: now,
-        mtime_set: None,
-        ctime: now,
-        meanwhile: None,
-        labels: Labels::default(),
-        name: Vec::new(),
-    }
+    State { scratch: true, ..State::unopened(now) }
 }

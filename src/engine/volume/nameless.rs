@@ -1,0 +1,108 @@
+//! Files that are made without a name (`O_TMPFILE`, open(2)) and get one when they are whole (linkat(2)).
+//!
+//! Such a file has a staging file and a record in memory, and nothing in the catalog or the journal: it goes with its last
+//! descriptor or with the daemon. A link makes it what `create` makes, a file that waits for its first commit: from then on the
+//! journal knows it. (It cannot be lost in between: whoever links it has it open, and its close commits it.)
+
+use std::sync::Arc;
+
+use crate::artifact::ids::{Ino, SessionId};
+use crate::artifact::name::Name;
+use crate::artifact::record::NodeKind;
+use crate::artifact::{Error, Kind, Result};
+use crate::staging::file::StagingFile;
+use crate::staging::journal::Record;
+
+use super::attr::Attr;
+use super::live::{Live, Pending, State};
+use super::open::{OpenMode, Opened};
+use super::overlay::Entry;
+use super::tree::inherit;
+use super::{Caller, Volume};
+
+impl Volume {
+    /// A file in `dir` without a name.
+    ///
+    /// # Errors
+    /// `Unsupported` in a scratch directory: programs use a name then, which is no artifact there either. `Reserved` in the
+    /// tenant's root, `Sealed`, and what staging says.
+    pub async fn create_nameless(
+        self: &Arc<Self>,
+        dir: Ino,
+        mode: u32,
+        open: OpenMode,
+        caller: Caller,
+    ) -> Result<(Attr, Opened)> {
+        if self.scratch.is(dir) {
+            return Err(Error::new(Kind::Unsupported, "a scratch directory has no files without a name"));
+        }
+        let node = self.writable_dir(dir).await?;
+        if node.session == SessionId::NONE {
+            return Err(Error::new(Kind::Reserved, "no file can be outside every session: use a session's directory"));
+        }
+        self.may_make().await?;
+        let (mode, gid) = inherit(&node, NodeKind::File, mode, caller.gid);
+        let ino = Ino(self.number().await?);
+        let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;
+        let labels = self.writers.labels_of(caller.pid, caller.uid).await;
+        let newborn = State::newborn(file, labels, mode, (caller.uid, gid), self.now());
+        let state = State { orphan: true, nameless: true, nlink: 0, ..newborn };
+        let pinned = self.pin(ino, || Live::new(ino, node.session, state));
+        let live = &pinned.live;
+        let opened = match self.admit(live, open, None).await {
+            Err(e) => {
+                self.drop_staging_if_closed(live);
+                return Err(e);
+            }
+            opened => opened?,
+        };
+        Ok((self.attr_of_pending(live)?, opened))
+    }
+
+    /// Gives a file without a name its first one. `None`: it has one.
+    pub(super) async fn link_nameless(&self, ino: Ino, parent: Ino, name: &Name) -> Result<Option<Attr>> {
+        let Some(live) = self.live_of(ino) else { return Ok(None) };
+        let _saving = live.save.lock().await;
+        if !live.state.lock().nameless {
+            return Ok(None);
+        }
+        if self.may_name(parent, name).await?.session != live.session {
+            return Err(Error::new(Kind::CrossSession, "sessions are separate: copy instead of linking"));
+        }
+        if self.find(parent, name).await?.is_some() {
+            return Err(Error::new(Kind::Exists, format!("{name}: exists")));
+        }
+        let cookie = self.number().await?;
+        let now = self.now();
+        let record = {
+            let st = live.state.lock();
+            let gone = || Error::not_found("the file is gone");
+            Record::Open {
+                file: st.staged.as_ref().ok_or_else(gone)?.file.name.clone(),
+                ino,
+                tenant: self.store.tenant.id.0,
+                session: live.session.0,
+                parent,
+                name: name.as_bytes().to_vec(),
+                cookie,
+                mode: st.mode,
+                uid: st.uid,
+                gid: st.gid,
+                in_catalog: false,
+                labels: Box::new(st.labels.clone()),
+            }
+        };
+        self.journal.append(&record)?;
+        {
+            let mut st = live.state.lock();
+            st.nameless = false;
+            st.orphan = false;
+            st.nlink = 1;
+            st.ctime = now;
+            st.name = name.as_bytes().to_vec();
+            st.pending = Some(Pending { parent, name: name.clone(), cookie, named: now, replaces: false });
+        }
+        self.overlay.lock().insert(parent, name.clone(), Entry { cookie, live: live.clone() }, now);
+        self.attr_of_pending(&live).map(Some)
+    }
+}
