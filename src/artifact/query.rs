@@ -75,7 +75,7 @@ pub enum By {
 }
 
 /// A part of what lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Share {
     /// The session, agent or day; none: without one.
     pub key: Option<String>,

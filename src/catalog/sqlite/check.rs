@@ -12,7 +12,7 @@ use crate::catalog::RecordCheck;
 const TOLD: usize = 20;
 
 /// A sentence and the query whose rows break it; `?1` is the tenant. `mine` are the tenant's inodes.
-const RULES: [(&str, &str); 16] = [
+const RULES: [(&str, &str); 17] = [
     (
         "an artifact has no blob",
         "SELECT hex(a.id) FROM artifacts a WHERE a.tenant = ?1 \
@@ -91,6 +91,11 @@ const RULES: [(&str, &str); 16] = [
         "the tenant's sums are not those of its live artifacts",
         "SELECT t.id FROM tenants t WHERE t.id = ?1 AND (t.live_artifacts, t.live_bytes) <> \
          (SELECT count(*), coalesce(sum(size), 0) FROM artifacts a WHERE a.tenant = t.id AND a.life = 0)",
+    ),
+    (
+        "the tenant's stored bytes are not those of its blobs",
+        "SELECT t.id FROM tenants t WHERE t.id = ?1 AND t.stored_bytes <> \
+         (SELECT coalesce(sum(size), 0) FROM blobs b WHERE b.tenant = t.id)",
     ),
 ];
 

@@ -14,8 +14,10 @@ use crate::artifact::{Error, Result};
 
 /// Artifacts and bytes that live at `now`.
 pub fn living(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<(u64, u64)> {
-    let sql = "SELECT count(*), coalesce(sum(size), 0) FROM artifacts \
-        WHERE tenant = ? AND life = 0 AND (expires IS NULL OR expires > ?)";
+    // The tenant's sums hold what has expired and was not swept yet: that alone is counted.
+    let sql = "SELECT t.live_artifacts - e.n, t.live_bytes - e.bytes FROM tenants t, \
+        (SELECT count(*) AS n, coalesce(sum(size), 0) AS bytes FROM artifacts \
+         WHERE tenant = ?1 AND life = 0 AND expires <= ?2) e WHERE t.id = ?1";
     Ok(c.prepare_cached(sql)?.query_row(params![tenant.0, now.0], |r| Ok((codec::uint(r, 0)?, codec::uint(r, 1)?)))?)
 }
 
@@ -209,19 +211,14 @@ pub fn sessions(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Vec<
 }
 
 pub fn usage(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Usage> {
-    let (max_bytes, max_artifacts) = c
-        .prepare_cached("SELECT max_bytes, max_artifacts FROM tenants WHERE id = ?")?
-        .query_row([tenant.0], |r| Ok((codec::opt_uint(r, 0)?, codec::opt_uint(r, 1)?)))
+    let (max_bytes, max_artifacts, stored_bytes) = c
+        .prepare_cached("SELECT max_bytes, max_artifacts, stored_bytes FROM tenants WHERE id = ?")?
+        .query_row([tenant.0], |r| Ok((codec::opt_uint(r, 0)?, codec::opt_uint(r, 1)?, codec::uint(r, 2)?)))
         .optional()?
         .ok_or_else(|| Error::not_found("the tenant does not exist"))?;
-    let one = |sql: &str| -> Result<u64> { Ok(c.prepare_cached(sql)?.query_row([tenant.0], |r| codec::uint(r, 0))?) };
+    let sessions = c
+        .prepare_cached("SELECT count(*) FROM sessions WHERE tenant = ? AND name <> ''")?
+        .query_row([tenant.0], |r| codec::uint(r, 0))?;
     let (artifacts, logical_bytes) = living(c, tenant, now)?;
-    Ok(Usage {
-        sessions: one("SELECT count(*) FROM sessions WHERE tenant = ? AND name <> ''")?,
-        artifacts,
-        logical_bytes,
-        stored_bytes: one("SELECT coalesce(sum(size), 0) FROM blobs WHERE tenant = ?")?,
-        max_bytes,
-        max_artifacts,
-    })
+    Ok(Usage { sessions, artifacts, logical_bytes, stored_bytes, max_bytes, max_artifacts })
 }

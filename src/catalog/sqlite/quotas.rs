@@ -1,7 +1,9 @@
 //! Limits and use: rows of `tenants`, sums over `artifacts`.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteCatalog, codec};
 use crate::artifact::ids::TenantId;
@@ -10,6 +12,9 @@ use crate::artifact::quota::{Quota, Room};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
 use crate::catalog::quotas::Quotas;
+
+/// In nanoseconds.
+const DAY: i64 = 86_400_000_000_000;
 
 fn missing() -> Error {
     Error::not_found("the tenant does not exist")
@@ -55,28 +60,65 @@ impl Quotas for SqliteCatalog {
     }
 
     async fn shares(&self, tenant: TenantId, by: By, now: Timestamp) -> Result<Vec<Share>> {
-        let (key, order) = match by {
-            By::Session => ("(SELECT name FROM sessions s WHERE s.id = a.session)", "3 DESC, 1"),
-            By::Agent => ("a.agent_id", "3 DESC, 1"),
-            By::Day => ("date(a.created / 1000000000, 'unixepoch')", "1 DESC"),
-        };
-        let sql = format!(
-            "SELECT {key}, count(*), sum(size), coalesce(sum(size) FILTER (WHERE NOT EXISTS (SELECT 1 FROM artifacts o \
-             WHERE o.tenant = a.tenant AND o.hash = a.hash AND o.id < a.id)), 0) FROM artifacts a \
-             WHERE tenant = ? AND life = 0 AND (expires IS NULL OR expires > ?) GROUP BY 1 ORDER BY {order}"
-        );
         self.scan(move |c| {
-            let mut stmt = c.prepare_cached(&sql)?;
-            let rows = stmt.query_map(params![tenant.0, now.0], |r| {
-                Ok(Share {
-                    key: r.get::<_, Option<String>>(0)?.filter(|k| !k.is_empty()),
-                    artifacts: codec::uint(r, 1)?,
-                    logical_bytes: codec::uint(r, 2)?,
-                    new_bytes: codec::uint(r, 3)?,
-                })
-            })?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
+            let mut shares = sum(c, tenant, by, now)?;
+            match by {
+                By::Day => shares.sort_by(|a, b| b.key.cmp(&a.key)),
+                By::Session | By::Agent => {
+                    shares.sort_by(|a, b| b.logical_bytes.cmp(&a.logical_bytes).then_with(|| a.key.cmp(&b.key)));
+                }
+            }
+            Ok(shares)
         })
         .await
     }
+}
+
+/// One part's name while it is summed.
+#[derive(PartialEq, Eq, Hash)]
+enum Part {
+    Session(i64),
+    Agent(Option<String>),
+    /// Since 1970, UTC.
+    Day(i64),
+}
+
+/// Walks `artifacts_hash` once: within a hash the oldest artifact comes first.
+fn sum(c: &Connection, tenant: TenantId, by: By, now: Timestamp) -> Result<Vec<Share>> {
+    let mut stmt = c.prepare_cached(
+        "SELECT hash, life = 0 AND (expires IS NULL OR expires > ?2), created, size, session, agent_id \
+         FROM artifacts INDEXED BY artifacts_hash WHERE tenant = ?1 ORDER BY hash, id",
+    )?;
+    let mut rows = stmt.query(params![tenant.0, now.0])?;
+    let mut parts: HashMap<Part, Share> = HashMap::new();
+    let mut last = None;
+    while let Some(r) = rows.next()? {
+        let hash = codec::hash(r, 0)?;
+        let first = last.replace(hash) != Some(hash);
+        if !r.get::<_, bool>(1)? {
+            continue;
+        }
+        let part = match by {
+            By::Session => Part::Session(r.get(4)?),
+            By::Agent => Part::Agent(r.get(5)?),
+            By::Day => Part::Day(r.get::<_, i64>(2)?.div_euclid(DAY)),
+        };
+        let size = codec::uint(r, 3)?;
+        let share = parts.entry(part).or_default();
+        share.artifacts += 1;
+        share.logical_bytes += size;
+        share.new_bytes += if first { size } else { 0 };
+    }
+    parts.into_iter().map(|(part, share)| Ok(Share { key: name_of(c, part)?, ..share })).collect()
+}
+
+fn name_of(c: &Connection, part: Part) -> Result<Option<String>> {
+    Ok(match part {
+        Part::Session(id) => {
+            let mut stmt = c.prepare_cached("SELECT name FROM sessions WHERE id = ?")?;
+            stmt.query_row([id], |r| r.get(0)).optional()?.filter(|name: &String| !name.is_empty())
+        }
+        Part::Agent(agent) => agent.filter(|a| !a.is_empty()),
+        Part::Day(n) => Some(Timestamp(n * DAY).to_rfc3339().chars().take("2026-01-31".len()).collect()),
+    })
 }

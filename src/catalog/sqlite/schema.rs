@@ -12,7 +12,7 @@ use crate::artifact::{Error, Kind, Result};
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// One script a version; a published one is never edited, only followed by another.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
@@ -22,6 +22,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("schema_7.sql"),
     include_str!("schema_8.sql"),
     include_str!("schema_9.sql"),
+    include_str!("schema_10.sql"),
 ];
 
 /// How long one connection waits for another process's transaction before it gives up with `TimedOut`.
@@ -155,6 +156,29 @@ mod tests {
         std::fs::write(&path, vec![b'x'; 8192]).unwrap();
         let e = open_writer(&path).unwrap_err();
         assert!(e.message.contains("catalog.db"), "{e}");
+    }
+
+    /// What a version before had stored counts from the first open on.
+    #[test]
+    fn sums_of_an_older_file_are_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        let old = Connection::open(&path).unwrap();
+        for script in &MIGRATIONS[..9] {
+            old.execute_batch(script).unwrap();
+        }
+        old.pragma_update(None, "user_version", 9).unwrap();
+        let blob = "INSERT INTO blobs(tenant, hash, size, state) VALUES (?1, randomblob(32), ?2, 2)";
+        old.execute_batch("INSERT INTO tenants(id, name, root, created) VALUES (1, 'one', 1, 0), (2, 'two', 2, 0)").unwrap();
+        for (tenant, size) in [(1, 10), (1, 20), (2, 7)] {
+            old.execute(blob, [tenant, size]).unwrap();
+        }
+        drop(old);
+        let conn = open_writer(&path).unwrap();
+        conn.execute(blob, [1, 5]).unwrap();
+        conn.execute("DELETE FROM blobs WHERE size = 10", []).unwrap();
+        let stored = |id: i64| conn.query_row("SELECT stored_bytes FROM tenants WHERE id = ?", [id], |r| r.get(0));
+        assert_eq!([stored(1), stored(2)], [Ok(25), Ok(7)]);
     }
 
     #[test]
