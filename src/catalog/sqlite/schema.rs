@@ -168,8 +168,9 @@ mod tests {
             old.execute_batch(script).unwrap();
         }
         old.pragma_update(None, "user_version", 9).unwrap();
-        let blob = "INSERT INTO blobs(tenant, hash, size, state) VALUES (?1, randomblob(32), ?2, 2)";
-        old.execute_batch("INSERT INTO tenants(id, name, root, created) VALUES (1, 'one', 1, 0), (2, 'two', 2, 0)").unwrap();
+        let blob = "INSERT INTO blobs(tenant, hash, size, state, chunks) VALUES (?1, randomblob(32), ?2, 2, x'')";
+        old.execute_batch("INSERT INTO tenants(id, name, root, created) VALUES (1, 'one', 1, 0), (2, 'two', 2, 0)")
+            .unwrap();
         for (tenant, size) in [(1, 10), (1, 20), (2, 7)] {
             old.execute(blob, [tenant, size]).unwrap();
         }
