@@ -159,6 +159,8 @@ impl Filesystem for OutputFs {
         ];
         // Not together: with passthrough the kernel has no dirty pages of ours to write back.
         wanted.push(if passthrough { InitFlags::FUSE_PASSTHROUGH } else { InitFlags::FUSE_WRITEBACK_CACHE });
+        let collects = !passthrough && offered.contains(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP);
+        wanted.extend(collects.then_some(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP));
         for flag in wanted {
             if let Err(missing) = config.add_capabilities(flag) {
                 tracing::debug!(?missing, "the kernel lacks a capability");
@@ -175,6 +177,7 @@ impl Filesystem for OutputFs {
             tracing::debug!(nearest, "max_background");
         }
         self.volume.passthrough.store(passthrough, Ordering::Relaxed);
+        self.volume.collects_writes.store(collects, Ordering::Relaxed);
         tracing::debug!(passthrough, "mounted");
         Ok(())
     }

@@ -9,7 +9,7 @@ fn every_change_is_on_record_with_who_and_through_which_door() {
     let m = TestMount::with(Store::Local, MountOptions::new().session("s1").args(&["--version-window", "off"]));
     sh(
         "echo one > a; setfattr -n user.stage -v final a; mv a b; echo two >> b; cp b c; rm c; \
-         OUTPUTFS_AGENT_ID=writer-7 sh -c 'mkdir d; echo x > d/x'; echo 'ttl b 90d' > .ctl; echo 'link b 1h' > .ctl",
+         OUTPUTFS_AGENT_ID=writer-7 sh -c 'mkdir d; echo x > d/x'; mkdir g; mv g d/h; echo 'ttl b 90d' > .ctl; echo 'link b 1h' > .ctl",
         m.path(),
     );
     let sandbox = m.sandbox();
@@ -36,6 +36,8 @@ fn every_change_is_on_record_with_who_and_through_which_door() {
     has("create", "a", "mount", "uid 0");
     has("metadata", "a", "mount", "setfattr, uid 0");
     has("rename", "b", "mount", "mv, uid 0");
+    has("rename", "d/h", "mount", "mv, uid 0");
+    assert!(all.iter().any(|e| e["detail"] == "directory, from g"), "{all:#?}");
     has("version", "b", "mount", "uid 0");
     has("create", "d/x", "mount", "writer-7");
     has("delete", "c", "mount", "rm, uid 0");

@@ -59,3 +59,15 @@ refused(errno.EDQUOT, lambda: put("one-more", 10))
 assert os.statvfs(".").f_ffree == 0
 os.unlink("small0")
 put("one-more", 10)
+
+# A file that is written directly can be mapped.
+import mmap
+
+with open("small1", "r+b") as f:
+    f.truncate(8192)
+    with mmap.mmap(f.fileno(), 8192) as m:
+        m[100:103] = b"map"
+        m.flush()
+        f.seek(99)
+        assert f.read(5) == b"\0map\0"
+assert open("small1", "rb").read()[100:103] == b"map"

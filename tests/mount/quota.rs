@@ -11,10 +11,10 @@ fn json(sandbox: &Sandbox, command: &str, args: &[&str]) -> Value {
 }
 
 #[track_caller]
-fn refused_at_the_write(store: Store) {
+fn refused_at_the_write(store: Store, options: MountOptions) {
     let sandbox = Arc::new(Sandbox::new(store));
     sandbox.cli("quota", &["set", "--bytes", "1MiB", "--file-bytes", "600KiB", "--artifacts", "6"]);
-    let m = TestMount::of(&sandbox, MountOptions::new().session("s1"));
+    let m = TestMount::of(&sandbox, options.session("s1"));
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mount/quota.py");
     sh(&format!("python3 {script} {}", m.path().display()), m.sandbox().path());
     let shown = json(m.sandbox(), "quota", &["--json"]);
@@ -24,12 +24,18 @@ fn refused_at_the_write(store: Store) {
 
 #[test]
 fn writes_are_refused_when_they_are_sure_to_exceed_local() {
-    refused_at_the_write(Store::Local);
+    refused_at_the_write(Store::Local, MountOptions::new());
 }
 
 #[test]
 fn writes_are_refused_when_they_are_sure_to_exceed_s3() {
-    refused_at_the_write(Store::S3);
+    refused_at_the_write(Store::S3, MountOptions::new());
+}
+
+/// The kernel collects no writes of files that may meet a limit.
+#[test]
+fn writes_are_refused_when_they_are_sure_to_exceed_without_passthrough() {
+    refused_at_the_write(Store::Local, MountOptions::new().no_passthrough());
 }
 
 #[test]

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::{SqliteCatalog, codec, paths};
 use crate::artifact::Result;
 use crate::artifact::audit::AuditEntry;
-use crate::artifact::ids::{Ino, TenantId};
+use crate::artifact::ids::{Ino, SessionId, TenantId};
+use crate::artifact::name::Name;
 use crate::artifact::time::Timestamp;
 use crate::catalog::audit::{Actor, Audit, AuditQuery};
 
@@ -43,6 +44,22 @@ pub fn equip(c: &Connection, now: Now) -> rusqlite::Result<()> {
     c.create_scalar_function("audit_who", 0, flags, |_| Ok(ACTOR.with(|a| a.borrow().as_ref().map(|a| a.who.text()))))?;
     c.create_scalar_function("audit_verb", 0, flags, |_| Ok(VERB.with(|v| *v.borrow())))?;
     c.create_scalar_function("audit_now", 0, flags, move |_| Ok(now().0))
+}
+
+/// Writes what no trigger sees: a directory's rename changes no artifact.
+pub fn directory_renamed(c: &Connection, session: SessionId, old: &[u8], parent: Ino, name: &Name) -> Result<()> {
+    c.prepare_cached(
+        "INSERT INTO audit(at, tenant, session, what, parent, name, door, who, detail) \
+         SELECT audit_now(), s.tenant, s.id, 'rename', ?2, ?3, coalesce(audit_door(), 'daemon'), audit_who(), ?4 \
+         FROM sessions s WHERE s.id = ?1",
+    )?
+    .execute(params![
+        session.0,
+        codec::int(parent.0),
+        name.as_bytes(),
+        format!("directory, from {}", String::from_utf8_lossy(old))
+    ])?;
+    Ok(())
 }
 
 #[async_trait]

@@ -6,7 +6,7 @@ use super::codec::int;
 use super::make::across;
 use super::remove::{self, Fate, drop_name, is_a_directory};
 use super::tree::{self, Entry};
-use super::{artifacts, changes, paths};
+use super::{artifacts, audit, changes, paths};
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Node, NodeKind};
@@ -113,6 +113,7 @@ fn replace(c: &Connection, origin: Origin, source: &Entry, target: &Entry, now: 
 
 fn move_name(c: &Connection, origin: Origin, source: &Entry, to: &End<'_>, now: Timestamp) -> Result<()> {
     let subdir = i64::from(source.node.kind == NodeKind::Dir);
+    tell(c, source, to)?;
     tree::remove_name(c, source.parent, &source.name)?;
     tree::add_name(c, to.cookie, to.parent, to.name, source.node.ino)?;
     refile(c, source, to)?;
@@ -122,6 +123,19 @@ fn move_name(c: &Connection, origin: Origin, source: &Entry, to: &End<'_>, now: 
     changes::entry(c, origin, source.parent, &source.name)?;
     changes::entry(c, origin, to.parent, to.name)?;
     changes::inode(c, origin, source.node.ino)
+}
+
+/// Artifacts tell of their own renames; of a directory's, which moves all that is below it, nobody else does. Called before the move.
+fn tell(c: &Connection, entry: &Entry, to: &End<'_>) -> Result<()> {
+    if entry.node.kind != NodeKind::Dir {
+        return Ok(());
+    }
+    let mut old = paths::path(c, entry.parent)?;
+    if !old.is_empty() {
+        old.push(b'/');
+    }
+    old.extend_from_slice(entry.name.as_bytes());
+    audit::directory_renamed(c, entry.node.session, &old, to.parent, to.name)
 }
 
 /// The artifact follows the name under which it is filed.
@@ -142,6 +156,8 @@ fn exchange(
     (from, to): (&End<'_>, &End<'_>),
     now: Timestamp,
 ) -> Result<()> {
+    tell(c, source, to)?;
+    tell(c, target, from)?;
     tree::remove_name(c, from.parent, from.name)?;
     tree::remove_name(c, to.parent, to.name)?;
     tree::add_name(c, from.cookie, from.parent, from.name, target.node.ino)?;

@@ -106,6 +106,8 @@ pub struct Volume {
     pub session: Option<Session>,
     /// The kernel and our privileges allow passthrough (set at INIT).
     pub passthrough: std::sync::atomic::AtomicBool,
+    /// The kernel collects writes before it hands them on, but can be told not to, mappings included (set at INIT).
+    pub collects_writes: std::sync::atomic::AtomicBool,
     fine_ctime: bool,
     /// The staging file system notes stores through a mapping after each write-back.
     notes_stores: bool,
@@ -168,6 +170,7 @@ impl Volume {
             root,
             session,
             passthrough: std::sync::atomic::AtomicBool::new(false),
+            collects_writes: std::sync::atomic::AtomicBool::new(false),
             fine_ctime,
             notes_stores,
             staging,

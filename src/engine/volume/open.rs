@@ -380,6 +380,8 @@ impl Volume {
             }
             match &st.io {
                 Io::Passthrough(backing) => How::Passthrough(backing.clone()),
+                // A limit is near: each write is to be answered when it comes.
+                _ if mode.write && !bypass && self.collects_writes.load(Ordering::Relaxed) => How::Direct,
                 _ => How::Cached { keep: self.cache_is_right(live.ino, st.handles, content) },
             }
         };

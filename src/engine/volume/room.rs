@@ -2,7 +2,8 @@
 //!
 //! What decides is the commit's transaction, which no two writers can pass together; this looks ahead. Where the kernel writes
 //! straight to the staging file the daemon sees no write: so a new open gets passthrough only while the staging disk would be full
-//! before the limit is reached.
+//! before the limit is reached. Where the kernel collects writes (its writeback cache, on mounts without passthrough) a writer that may
+//! meet a limit is opened for direct I/O.
 
 use std::time::{Duration, Instant};
 
