@@ -1,5 +1,7 @@
 //! Blobs that nothing needs: condemned, rescued, deleted (`artifact::life` has the whole of it).
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::blobs;
@@ -60,20 +62,24 @@ pub fn condemned_of(c: &Connection, tenant: TenantId, mut hashes: Vec<BlobHash>)
 
 pub fn unneeded(c: &Connection, tenant: TenantId, after: Option<BlobHash>, limit: u32) -> Result<Unneeded> {
     // The page is of blobs looked at, not of blobs found: one among ten million must not cost a scan of them all.
-    // It reads two indexes side by side, and rows of blobs for those alone that nothing refers to.
-    let mut stmt = c.prepare_cached(
-        "SELECT b.hash, NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.tenant = b.tenant AND a.hash = b.hash) \
-         FROM blobs b WHERE b.tenant = ?1 AND b.hash > ?2 ORDER BY b.hash LIMIT ?3",
-    )?;
-    let rows = stmt.query_map(params![tenant.0, from(after), limit], |r| Ok((codec::hash(r, 0)?, r.get(1)?)))?;
-    let page: Vec<(BlobHash, bool)> = rows.collect::<rusqlite::Result<_>>()?;
+    // Two indexes side by side, and rows of blobs for those alone that nothing refers to.
+    let mut stmt = c.prepare_cached("SELECT hash FROM blobs WHERE tenant = ?1 AND hash > ?2 ORDER BY hash LIMIT ?3")?;
+    let page: Vec<BlobHash> = stmt
+        .query_map(params![tenant.0, from(after), limit], |r| codec::hash(r, 0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let Some(last) = page.last().copied() else { return Ok(Unneeded::default()) };
+    let mut stmt =
+        c.prepare_cached("SELECT DISTINCT hash FROM artifacts WHERE tenant = ?1 AND hash > ?2 AND hash <= ?3")?;
+    let used: HashSet<BlobHash> = stmt
+        .query_map(params![tenant.0, from(after), last.0], |r| codec::hash(r, 0))?
+        .collect::<rusqlite::Result<_>>()?;
     let mut look = c.prepare_cached("SELECT hash, size FROM blobs WHERE tenant = ? AND hash = ? AND state = ?")?;
     let mut blobs = Vec::new();
-    for (hash, _) in page.iter().filter(|(_, unneeded)| *unneeded) {
+    for hash in page.iter().filter(|hash| !used.contains(hash)) {
         blobs.extend(look.query_row(params![tenant.0, hash.0, STORED], doomed).optional()?);
     }
     let full = page.len() >= limit as usize;
-    Ok(Unneeded { next: page.last().map(|(hash, _)| *hash).filter(|_| full), blobs })
+    Ok(Unneeded { next: Some(last).filter(|_| full), blobs })
 }
 
 pub fn condemn(c: &Connection, tenant: TenantId, hashes: &[BlobHash], since: Timestamp) -> Result<Vec<Doomed>> {
