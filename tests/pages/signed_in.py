@@ -41,7 +41,21 @@ def signed_in(pages, base, key, **options):
     return page
 
 
+def asked(base, key, path, **more):
+    request = urllib.request.Request(base + path, headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"}, **more)
+    with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
+        return json.load(answer)
+
+
+def publish(base, key):
+    """A page of one artifact; its path."""
+    table = asked(base, key, "/v1/artifacts?content_type=text/csv&limit=1")["artifacts"][0]["artifact_id"]
+    url = asked(base, key, f"/v1/artifacts/{table}/publish", data=b'{"title": "Q3 in figures"}', method="POST")["url"]
+    return "/" + url.split("/", 3)[3]
+
+
 def every_look(pages, base, key):
+    published = publish(base, key)
     for viewport, size in [(PHONE, "phone"), (DESKTOP, "desktop")]:
         for scheme in ["light", "dark"]:
             page = pages.open(base, viewport, scheme)
@@ -55,6 +69,7 @@ def every_look(pages, base, key):
             for part, address in [
                 ("home", "/"), ("sessions", "/sessions"), ("search", "/search?q=a"), ("links", "/links"), ("keys", "/keys"),
                 ("session", "/sessions/hostile"), ("none", "/search?q=nothing-is-called-that"),
+                ("reference", "/docs"), ("published", published),
             ]:
                 page.goto(base + address, wait_until="load")
                 for details in page.locator("details").all():

@@ -12,7 +12,7 @@ const UNLIMITED: u64 = 9_007_199_254_740_991;
 
 /// The account behind the key: its limits and what was used of them.
 #[utoipa::path(
-    get, path = "/v1/whoami", tag = "account", security(("key" = [])),
+    get, path = "/v1/whoami", operation_id = "whoami", tag = "account", security(("key" = [])),
     responses((status = 200, description = "The account", body = Whoami), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]
 pub async fn whoami(State(app): State<App>, Reader(key): Reader) -> Result<axum::Json<Whoami>, Problem> {

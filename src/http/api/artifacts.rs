@@ -25,7 +25,7 @@ const DOWNLOAD: u64 = 3600;
 
 /// List artifacts: the newest version of each path, newest first.
 #[utoipa::path(
-    get, path = "/v1/artifacts", tag = "artifacts", security(("key" = [])),
+    get, path = "/v1/artifacts", operation_id = "list_artifacts", tag = "artifacts", security(("key" = [])),
     params(
         ("session_id" = Option<String>, Query, description = "Of this session"),
         ("agent_id" = Option<String>, Query, description = "Made by this agent"),
@@ -86,7 +86,7 @@ pub async fn list(
 
 /// One artifact.
 #[utoipa::path(
-    get, path = "/v1/artifacts/{artifact_id}", tag = "artifacts", security(("key" = [])),
+    get, path = "/v1/artifacts/{artifact_id}", operation_id = "get_artifact", tag = "artifacts", security(("key" = [])),
     params(("artifact_id" = String, Path, description = "art_…")),
     responses((status = 200, description = "The artifact", body = ArtifactBody), (status = "4XX", description = "Unknown, or gone", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]
@@ -100,7 +100,7 @@ pub async fn get(
 
 /// A URL that gives the bytes for an hour, without a key.
 #[utoipa::path(
-    get, path = "/v1/artifacts/{artifact_id}/download-url", tag = "artifacts", security(("key" = [])),
+    get, path = "/v1/artifacts/{artifact_id}/download-url", operation_id = "get_download_url", tag = "artifacts", security(("key" = [])),
     params(("artifact_id" = String, Path, description = "art_…")),
     responses((status = 200, description = "The URL", body = DownloadUrl), (status = "4XX", description = "Unknown, or gone", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]
@@ -127,7 +127,7 @@ pub async fn download_url(
 
 /// The bytes, by a URL that `download-url` made. With ranges and conditions.
 #[utoipa::path(
-    get, path = "/v1/artifacts/{artifact_id}/content", tag = "artifacts",
+    get, path = "/v1/artifacts/{artifact_id}/content", operation_id = "get_artifact_content", tag = "artifacts",
     params(
         ("artifact_id" = String, Path, description = "art_…"),
         ("expires" = i64, Query, description = "As in the URL"),
@@ -163,7 +163,7 @@ pub async fn content(
 
 /// Delete an artifact. It stays in the trash for a while, from where its owner can restore it.
 #[utoipa::path(
-    delete, path = "/v1/artifacts/{artifact_id}", tag = "artifacts", security(("key" = [])),
+    delete, path = "/v1/artifacts/{artifact_id}", operation_id = "delete_artifact", tag = "artifacts", security(("key" = [])),
     params(("artifact_id" = String, Path, description = "art_…")),
     responses((status = 200, description = "Deleted", body = Deleted), (status = "4XX", description = "Unknown, gone or sealed", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]
@@ -185,7 +185,7 @@ pub async fn delete(
 
 /// Keep an artifact longer. A life is never shortened by this.
 #[utoipa::path(
-    post, path = "/v1/artifacts/{artifact_id}/extend-ttl", tag = "artifacts", security(("key" = [])),
+    post, path = "/v1/artifacts/{artifact_id}/extend-ttl", operation_id = "extend_ttl", tag = "artifacts", security(("key" = [])),
     params(("artifact_id" = String, Path, description = "art_…")),
     request_body = ExtendTtl,
     responses((status = 200, description = "The artifact with its new end", body = ArtifactBody), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))

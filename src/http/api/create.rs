@@ -34,7 +34,7 @@ const STALL: Duration = Duration::from_mins(1);
 ///
 /// The same path with the same bytes is the same artifact; with other bytes it is a new version with a new ID.
 #[utoipa::path(
-    post, path = "/v1/artifacts", tag = "artifacts", security(("key" = [])),
+    post, path = "/v1/artifacts", operation_id = "create_artifact", tag = "artifacts", security(("key" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the operation for 24 h: repeated with the same content, it is done once.", min_length = 1, max_length = 256)),
     request_body(content((UploadForm = "multipart/form-data"), (JsonUpload = "application/json"))),
     responses((status = 201, description = "Stored", body = ArtifactBody), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))

@@ -18,7 +18,7 @@ const LONGEST: u64 = 3_155_760_000;
 
 /// Make a download link: whoever has it gets the file.
 #[utoipa::path(
-    post, path = "/v1/artifacts/{artifact_id}/links", tag = "links", security(("key" = [])),
+    post, path = "/v1/artifacts/{artifact_id}/links", operation_id = "create_link", tag = "links", security(("key" = [])),
     params(("artifact_id" = String, Path, description = "art_…")),
     request_body = Option<LinkRequest>,
     responses((status = 201, description = "The link", body = LinkBody), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
@@ -44,7 +44,7 @@ pub async fn create(
 
 /// The links of an artifact, revoked and expired ones too.
 #[utoipa::path(
-    get, path = "/v1/artifacts/{artifact_id}/links", tag = "links", security(("key" = [])),
+    get, path = "/v1/artifacts/{artifact_id}/links", operation_id = "list_links", tag = "links", security(("key" = [])),
     params(("artifact_id" = String, Path, description = "art_…")),
     responses((status = 200, description = "The links", body = LinkList), (status = "4XX", description = "Unknown, or gone", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]
@@ -60,7 +60,7 @@ pub async fn list(
 
 /// Revoke a link.
 #[utoipa::path(
-    delete, path = "/v1/links/{link_id}", tag = "links", security(("key" = [])),
+    delete, path = "/v1/links/{link_id}", operation_id = "revoke_link", tag = "links", security(("key" = [])),
     params(("link_id" = String, Path, description = "lnk_… and eight characters")),
     responses((status = 200, description = "Revoked", body = LinkRevoked), (status = "4XX", description = "Unknown", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]

@@ -81,9 +81,12 @@ mod tests {
         assert!(text["openapi"].as_str().unwrap().starts_with("3.1"));
         let paths = text["paths"].as_object().unwrap();
         assert!(paths.len() >= 13, "{}", paths.len());
+        let mut ids = std::collections::HashSet::new();
         for (path, item) in paths {
             for (method, operation) in item.as_object().unwrap() {
                 assert!(operation["responses"].get("4XX").is_some(), "{method} {path}");
+                // Unique among all (OpenAPI 3.1, 4.8.10): clients name their functions by it.
+                assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{method} {path}");
                 let open = path.ends_with("/content") || path.starts_with("/v1/uploads/");
                 assert_eq!(operation.get("security").is_none(), open, "{method} {path}");
             }

@@ -16,7 +16,7 @@ const WORD_MAX: usize = 32;
 
 /// Publish an artifact as a page. Done again, the page stays where it is.
 #[utoipa::path(
-    post, path = "/v1/artifacts/{artifact_id}/publish", tag = "pages", security(("key" = [])),
+    post, path = "/v1/artifacts/{artifact_id}/publish", operation_id = "publish_artifact", tag = "pages", security(("key" = [])),
     params(("artifact_id" = String, Path, description = "art_…")),
     request_body = Option<PublishRequest>,
     responses((status = 200, description = "The page", body = Published), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
@@ -51,7 +51,7 @@ pub async fn publish(
 
 /// Withdraw the page of an artifact. Its address leads nowhere from then on, also when it is published again.
 #[utoipa::path(
-    delete, path = "/v1/artifacts/{artifact_id}/publish", tag = "pages", security(("key" = [])),
+    delete, path = "/v1/artifacts/{artifact_id}/publish", operation_id = "unpublish_artifact", tag = "pages", security(("key" = [])),
     params(("artifact_id" = String, Path, description = "art_…")),
     responses((status = 200, description = "Not published any more", body = Published), (status = "4XX", description = "Unknown", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]

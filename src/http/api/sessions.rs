@@ -21,7 +21,7 @@ const SEAL: Duration = Duration::from_mins(2);
 
 /// List the sessions that have artifacts, or are sealed.
 #[utoipa::path(
-    get, path = "/v1/sessions", tag = "sessions", security(("key" = [])),
+    get, path = "/v1/sessions", operation_id = "list_sessions", tag = "sessions", security(("key" = [])),
     params(
         ("created_after" = Option<String>, Query, description = "RFC 3339; first artifact at that moment or later", example = "2026-01-31T12:00:00Z"),
         ("created_before" = Option<String>, Query, description = "RFC 3339; first artifact before that moment", example = "2026-02-28T12:00:00Z"),
@@ -81,7 +81,7 @@ fn body(s: &SessionSummary) -> SessionBody {
 
 /// Seal a session: from then on nothing in it changes. For good.
 #[utoipa::path(
-    post, path = "/v1/sessions/{session_id}/seal", tag = "sessions", security(("key" = [])),
+    post, path = "/v1/sessions/{session_id}/seal", operation_id = "seal_session", tag = "sessions", security(("key" = [])),
     params(("session_id" = String, Path, description = "The session")),
     responses((status = 200, description = "Sealed, now or before", body = Sealed), (status = "4XX", description = "Unknown", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]

@@ -18,7 +18,7 @@ use crate::http::signed::{self, Purpose};
 
 /// Announce an upload: the answer says where the client puts the bytes itself. Then `complete`.
 #[utoipa::path(
-    post, path = "/v1/artifacts/upload-url", tag = "uploads", security(("key" = [])),
+    post, path = "/v1/artifacts/upload-url", operation_id = "create_upload_url", tag = "uploads", security(("key" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeated, the same upload is answered.", min_length = 1, max_length = 256)),
     request_body = UploadUrlRequest,
     responses((status = 201, description = "Where to put the bytes", body = UploadUrl), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
@@ -65,7 +65,7 @@ pub async fn announce(
 
 /// The bytes of an announced upload, where the store takes none itself.
 #[utoipa::path(
-    put, path = "/v1/uploads/{artifact_id}", tag = "uploads",
+    put, path = "/v1/uploads/{artifact_id}", operation_id = "put_upload", tag = "uploads",
     params(
         ("artifact_id" = String, Path, description = "art_…"),
         ("expires" = i64, Query, description = "As in the URL"),
@@ -91,7 +91,7 @@ pub async fn take(
 
 /// Make an artifact of the bytes that were put. They are read and hashed first.
 #[utoipa::path(
-    post, path = "/v1/artifacts/{artifact_id}/complete", tag = "uploads", security(("key" = [])),
+    post, path = "/v1/artifacts/{artifact_id}/complete", operation_id = "complete_upload", tag = "uploads", security(("key" = [])),
     params(("artifact_id" = String, Path, description = "art_…")),
     responses((status = 200, description = "Stored", body = ArtifactBody), (status = "4XX", description = "Unknown, or the bytes are not there", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]

@@ -40,7 +40,7 @@ pub fn table(sessions: &[SessionSummary]) -> Markup {
         div.wide tabindex="0" role="region" aria-label="Sessions" {
             table {
                 thead { tr {
-                    th scope="col" { "Session" } th scope="col" { "Files" } th scope="col" { "Size" }
+                    th scope="col" { "Session" } th.num scope="col" { "Files" } th.num scope="col" { "Size" }
                     th scope="col" { "State" } th scope="col" { "Begun" } th scope="col" { "Latest file" }
                 } }
                 tbody {
@@ -202,7 +202,7 @@ fn results(filter: &Filter, found: &Page) -> Markup {
             div.wide tabindex="0" role="region" aria-label="Files found" {
                 table {
                     thead { tr {
-                        th scope="col" { "File" } th scope="col" { "Session" } th scope="col" { "Size" }
+                        th scope="col" { "File" } th scope="col" { "Session" } th.num scope="col" { "Size" }
                         th scope="col" { "Agent" } th scope="col" { "Metadata" } th scope="col" { "Stored" }
                     } }
                     tbody { @for artifact in &found.artifacts { (row(artifact)) } }
