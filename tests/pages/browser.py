@@ -19,6 +19,7 @@ import time
 import urllib.request
 import zipfile
 import zlib
+from contextlib import contextmanager
 from io import BytesIO
 
 from playwright.sync_api import sync_playwright
@@ -297,6 +298,37 @@ def resident(pid):
     return int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{pid}/status").read())[1]) >> 10
 
 
+@contextmanager
+def watched(state):
+    """A server of `state` and a browser to look at it: base URL, pages, what evil.example heard, the server."""
+    server = subprocess.Popen([BINARY, "--state-dir", state, "serve", "--http", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
+    try:
+        for line in server.stderr:
+            if found := re.search(r"links are served at (http://\S+)", line):
+                break
+        with sync_playwright() as p:
+            recorder = Recorder()
+            recorder.start()
+            rules = f"MAP evil.example 127.0.0.1:{recorder.port}"
+            browser = p.chromium.launch(
+                executable_path=CHROMIUM,
+                args=["--no-sandbox", "--disable-background-networking", f"--host-resolver-rules={rules}"],
+            )
+            yield found[1], Pages(browser), recorder, server
+            browser.close()
+        assert server.poll() is None
+    finally:
+        server.terminate()
+        assert server.wait(DEADLINE) == 0
+
+
+def verdict(pages):
+    for line in pages.wrong:
+        print("WRONG:", line)
+    print("all well" if not pages.wrong else f"{len(pages.wrong)} wrong")
+    sys.exit(1 if pages.wrong else 0)
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
     state = tempfile.mkdtemp(prefix="ofs-pages-")
@@ -308,61 +340,40 @@ def main():
     nice["train.py"] += "# more\n"
     bad = hostile()
     store(state, "hostile", bad, "--agent", "<script>alert(1)</script>\u202e", "--meta", "k=\"><script>alert(1)</script>")
-    server = subprocess.Popen([BINARY, "--state-dir", state, "serve", "--http", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
-    try:
-        for line in server.stderr:
-            if found := re.search(r"links are served at (http://\S+)", line):
-                break
+    with watched(state) as (base, pages, recorder, server):
 
         def link_to(session):
-            command = [BINARY, "--state-dir", state, "--public-url", found[1] + "/s", "link", session]
+            command = [BINARY, "--state-dir", state, "--public-url", base + "/s", "link", session]
             return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
 
-        with sync_playwright() as p:
-            recorder = Recorder()
-            recorder.start()
-            rules = f"MAP evil.example 127.0.0.1:{recorder.port}"
-            browser = p.chromium.launch(
-                executable_path=CHROMIUM,
-                args=["--no-sandbox", "--disable-background-networking", f"--host-resolver-rules={rules}"],
-            )
-            pages = Pages(browser)
-            link = link_to("run_42")
-            every_page(pages, link, "run_42")
-            without_script(pages, link)
-            by_keyboard(pages, link)
-            filters(pages, link)
-            whole_archive(link, nice)
-            evil = link_to("hostile")
-            began = time.monotonic()
-            listed = every_page(pages, evil, "hostile")
-            assert len(listed) == len(bad), (len(listed), len(bad))
-            whole_archive(evil, bad)
-            print(f"hostile session: {time.monotonic() - began:.1f} s, {len(listed)} files")
-            # Also by themselves, without our frame.
-            for name, view in listed:
-                page = pages.open(view.replace("/v/", "/f/") + "?frame=1") if name in ("page.html", "chart.svg") else None
-                if page:
-                    pages.check(page, name, axe=False)
-                    page.context.close()
-            # The recorder hears, and has heard nothing but this.
-            control = pages.open(link)
-            control.context.new_page().evaluate("location = 'http://evil.example/control'")
-            until = time.monotonic() + DEADLINE
-            while not recorder.heard and time.monotonic() < until:
-                control.wait_for_timeout(50)
-            pages.wrong += [f"sent to evil.example: {line}" for line in recorder.heard if "/control" not in line]
-            assert any("/control" in line for line in recorder.heard), recorder.heard
-            browser.close()
+        link = link_to("run_42")
+        every_page(pages, link, "run_42")
+        without_script(pages, link)
+        by_keyboard(pages, link)
+        filters(pages, link)
+        whole_archive(link, nice)
+        evil = link_to("hostile")
+        began = time.monotonic()
+        listed = every_page(pages, evil, "hostile")
+        assert len(listed) == len(bad), (len(listed), len(bad))
+        whole_archive(evil, bad)
+        print(f"hostile session: {time.monotonic() - began:.1f} s, {len(listed)} files")
+        # Also by themselves, without our frame.
+        for name, view in listed:
+            page = pages.open(view.replace("/v/", "/f/") + "?frame=1") if name in ("page.html", "chart.svg") else None
+            if page:
+                pages.check(page, name, axe=False)
+                page.context.close()
+        # The recorder hears, and has heard nothing but this.
+        control = pages.open(link)
+        control.context.new_page().evaluate("location = 'http://evil.example/control'")
+        until = time.monotonic() + DEADLINE
+        while not recorder.heard and time.monotonic() < until:
+            control.wait_for_timeout(50)
+        pages.wrong += [f"sent to evil.example: {line}" for line in recorder.heard if "/control" not in line]
+        assert any("/control" in line for line in recorder.heard), recorder.heard
         print(f"server: {resident(server.pid)} MiB resident at most")
-        assert server.poll() is None
-    finally:
-        server.terminate()
-        assert server.wait(DEADLINE) == 0
-    for line in pages.wrong:
-        print("WRONG:", line)
-    print("all well" if not pages.wrong else f"{len(pages.wrong)} wrong")
-    sys.exit(1 if pages.wrong else 0)
+    verdict(pages)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.request
 
-from playwright.sync_api import sync_playwright
-
-from browser import BINARY, CHROMIUM, DEADLINE, DESKTOP, OUT, PHONE, Pages, Recorder, friendly, hostile, shot, store
+from browser import BINARY, DEADLINE, DESKTOP, OUT, PHONE, friendly, hostile, shot, store, verdict, watched
 
 EVIL = "\"><script>document.title='RAN'</script>\n\u202egnp'"
 NAMES = ["a\"b'c.txt", "line\nbreak.txt", "\u202egpj.exe", "<script>document.title='RAN'</script>.txt", "<img src=x onerror=alert(1)>.md"]
@@ -197,36 +194,12 @@ def main():
     key = make_key(state, EVIL, "admin")["key"]
     command(state, "link", "run_42")
     command(state, "link", "hostile")
-    server = subprocess.Popen(
-        [BINARY, "--state-dir", state, "serve", "--http", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        for line in server.stderr:
-            if found := re.search(r"links are served at (http://\S+)", line):
-                break
-        base = found[1]
-        with sync_playwright() as p:
-            recorder = Recorder()
-            recorder.start()
-            rules = f"MAP evil.example 127.0.0.1:{recorder.port}"
-            browser = p.chromium.launch(
-                executable_path=CHROMIUM,
-                args=["--no-sandbox", "--disable-background-networking", f"--host-resolver-rules={rules}"],
-            )
-            pages = Pages(browser)
-            every_look(pages, base, key)
-            hostile_names(pages, base, key, len(NAMES))
-            forms(pages, base, state, key)
-            pages.wrong += [f"sent to evil.example: {line}" for line in recorder.heard]
-            browser.close()
-        assert server.poll() is None
-    finally:
-        server.terminate()
-        assert server.wait(DEADLINE) == 0
-    for line in pages.wrong:
-        print("WRONG:", line)
-    print("all well" if not pages.wrong else f"{len(pages.wrong)} wrong")
-    sys.exit(1 if pages.wrong else 0)
+    with watched(state) as (base, pages, recorder, _):
+        every_look(pages, base, key)
+        hostile_names(pages, base, key, len(NAMES))
+        forms(pages, base, state, key)
+        pages.wrong += [f"sent to evil.example: {line}" for line in recorder.heard]
+    verdict(pages)
 
 
 main()

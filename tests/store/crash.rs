@@ -3,9 +3,7 @@
 //! The work runs in a child: this very test binary, asked for [`child`] alone.
 
 use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Command;
 
 use outputfs::engine::progress::Progress;
 use outputfs::engine::push::PushSource;
@@ -55,21 +53,7 @@ fn child() {
 
 /// Runs the child; whether it was killed.
 fn run(state: &Path, points: &str) -> bool {
-    let out = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::crash::child", "--nocapture"])
-        .env(STATE, state)
-        .env("FAILPOINTS", points)
-        .output()
-        .unwrap();
-    let killed = out.status.signal() == Some(9);
-    assert!(
-        killed || out.status.success(),
-        "{points}: {}\n{}{}",
-        out.status,
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    );
-    killed
+    run_child("store::crash::child", (STATE, state), points)
 }
 
 /// Everything acknowledged so far is there; nothing is broken or left over.

@@ -39,6 +39,19 @@ async fn collect(store: &Store) -> GcReport {
     }
 }
 
+/// A store in which the one blob was condemned two hours ago, and the artifact that it was of.
+async fn condemned() -> (World, Arc<Store>, Artifact) {
+    let world = World::new();
+    let store = world.open().await;
+    let first = push(&store, "run", "a", &pattern(LARGE)).await;
+    settled(&store).await;
+    store.rm("run/a").await.unwrap();
+    store.purge(&[first.id]).await.unwrap();
+    assert_eq!(store.gc(Depth::Usual).await.unwrap().condemned, 1);
+    store.clock.advance(Duration::from_hours(2));
+    (world, store, first)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_bytes_leave_after_trash_and_grace_and_shared_ones_stay() {
     let world = World::new();
@@ -67,14 +80,7 @@ async fn deleted_bytes_leave_after_trash_and_grace_and_shared_ones_stay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_rescues_a_condemned_blob_without_an_upload() {
-    let world = World::new();
-    let store = world.open().await;
-    let first = push(&store, "run", "a", &pattern(LARGE)).await;
-    settled(&store).await;
-    store.rm("run/a").await.unwrap();
-    store.purge(&[first.id]).await.unwrap();
-    assert_eq!(store.gc(Depth::Usual).await.unwrap().condemned, 1);
-    store.clock.advance(Duration::from_hours(2));
+    let (_world, store, _) = condemned().await;
     let again = try_push(&store, "run", "b", &pattern(LARGE)).await.unwrap();
     assert!(again.dedup);
     let report = store.gc(Depth::Full).await.unwrap();
@@ -85,14 +91,7 @@ async fn a_commit_rescues_a_condemned_blob_without_an_upload() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_meets_a_deletion_waits_for_it_and_uploads_again() {
-    let world = World::new();
-    let store = world.open().await;
-    let first = push(&store, "run", "a", &pattern(LARGE)).await;
-    settled(&store).await;
-    store.rm("run/a").await.unwrap();
-    store.purge(&[first.id]).await.unwrap();
-    store.gc(Depth::Usual).await.unwrap();
-    store.clock.advance(Duration::from_hours(2));
+    let (_world, store, first) = condemned().await;
     // A sweep that stands still in the middle of a deletion: its lock is held, its row says so, its bytes are there.
     let lock = SweepLock::try_take(&store.state, "default").unwrap().unwrap();
     let now = store.clock.now();
@@ -121,14 +120,7 @@ async fn a_commit_that_meets_a_deletion_waits_for_it_and_uploads_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_dead_deleter_began_the_next_commit_finishes() {
-    let world = World::new();
-    let store = world.open().await;
-    let first = push(&store, "run", "a", &pattern(LARGE)).await;
-    settled(&store).await;
-    store.rm("run/a").await.unwrap();
-    store.purge(&[first.id]).await.unwrap();
-    store.gc(Depth::Usual).await.unwrap();
-    store.clock.advance(Duration::from_hours(2));
+    let (_world, store, _) = condemned().await;
     let now = store.clock.now();
     store.catalog.take_condemned(store.tenant.id, now, 10, now).await.unwrap();
     // Nobody holds the lock.

@@ -2,9 +2,6 @@
 //!
 //! The work runs in a child: this very test binary, asked for [`child`] alone.
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
-
 use outputfs::engine::gc::Depth;
 
 use super::*;
@@ -35,15 +32,7 @@ fn child() {
 }
 
 fn run(state: &Path, points: &str) -> bool {
-    let out = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::gc_crash::child", "--nocapture"])
-        .env(STATE, state)
-        .env("FAILPOINTS", points)
-        .output()
-        .unwrap();
-    let killed = out.status.signal() == Some(9);
-    assert!(killed || out.status.success(), "{points}: {}", String::from_utf8_lossy(&out.stderr));
-    killed
+    run_child("store::gc_crash::child", (STATE, state), points)
 }
 
 /// Three blobs that nothing needs, one that is needed, one object without a record.

@@ -23,6 +23,27 @@ use outputfs::engine::progress::Progress;
 use outputfs::engine::push::{PushRequest, PushSource};
 use outputfs::engine::store::Store;
 
+/// Runs the test `child` in a process of its own, with fail points; whether they killed it.
+#[cfg(feature = "failpoints")]
+fn run_child(child: &str, (variable, state): (&str, &Path), points: &str) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let out = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", child, "--nocapture"])
+        .env(variable, state)
+        .env("FAILPOINTS", points)
+        .output()
+        .unwrap();
+    let killed = out.status.signal() == Some(9);
+    assert!(
+        killed || out.status.success(),
+        "{points}: {}\n{}{}",
+        out.status,
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    killed
+}
+
 pub struct World {
     pub dir: tempfile::TempDir,
     pub config: StoreConfig,

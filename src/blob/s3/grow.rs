@@ -8,13 +8,13 @@
 use std::ops::Range;
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::S3Store;
-use super::put::{KnownPayload, Unfinished};
+use super::put::{KnownPayload, Unfinished, complete};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::verify::{blocking, sha256};
 use crate::blob::{BlobKey, BlobStore};
@@ -61,7 +61,7 @@ async fn upload(store: &S3Store, what: &str, key: &BlobKey, base: &BlobKey, base
         .call(what, 0, || store.client.create_multipart_upload().bucket(&*store.bucket).key(&object).send())
         .await?;
     let id = created.upload_id().unwrap_or_default().to_owned();
-    let mut unfinished = Unfinished { store: store.clone(), object: object.clone(), id: Some(id.clone()) };
+    let unfinished = Unfinished { store: store.clone(), object: object.clone(), id: Some(id.clone()) };
     let ranges = pieces(base_size);
     let last = number(ranges.len() + 1)?;
     let source = format!("{}/{}", store.bucket, store.object(base));
@@ -74,22 +74,7 @@ async fn upload(store: &S3Store, what: &str, key: &BlobKey, base: &BlobKey, base
     let copies = copies.buffer_unordered(PARALLEL).try_collect::<Vec<CompletedPart>>();
     let (mut parts, sent) = tokio::try_join!(copies, send_part(store, what, (&object, &id), last, tail))?;
     parts.push(sent);
-    parts.sort_unstable_by_key(CompletedPart::part_number);
-    let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-    store
-        .call(what, 0, || {
-            store
-                .client
-                .complete_multipart_upload()
-                .bucket(&*store.bucket)
-                .key(&object)
-                .upload_id(&id)
-                .multipart_upload(parts.clone())
-                .send()
-        })
-        .await?;
-    unfinished.id = None;
-    Ok(())
+    complete(store, what, unfinished, parts).await
 }
 
 fn number(n: usize) -> Result<i32> {

@@ -259,7 +259,7 @@ async fn upload(store: &S3Store, what: &str, key: &BlobKey, source: &Source) -> 
         })
         .await?;
     let id = created.upload_id().unwrap_or_default().to_owned();
-    let mut unfinished = Unfinished { store: store.clone(), object: object.clone(), id: Some(id.clone()) };
+    let unfinished = Unfinished { store: store.clone(), object: object.clone(), id: Some(id.clone()) };
     let (size, step) = (source.size(), part_size(source.size()));
     let parts = (0..size.div_ceil(step)).map(|n| {
         let (object, id) = (&object, &id);
@@ -268,8 +268,17 @@ async fn upload(store: &S3Store, what: &str, key: &BlobKey, source: &Source) -> 
             upload_part(store, what, object, id, number, source, n * step..((n + 1) * step).min(size)).await
         }
     });
-    let mut parts: Vec<CompletedPart> =
-        futures::stream::iter(parts).buffer_unordered(PARALLEL_PARTS).try_collect().await?;
+    let parts = futures::stream::iter(parts).buffer_unordered(PARALLEL_PARTS).try_collect().await?;
+    complete(store, what, unfinished, parts).await
+}
+
+/// Makes the object of its parts, which may come in any order.
+pub(super) async fn complete(
+    store: &S3Store,
+    what: &str,
+    mut unfinished: Unfinished,
+    mut parts: Vec<CompletedPart>,
+) -> Result<()> {
     parts.sort_unstable_by_key(CompletedPart::part_number);
     let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
     store
@@ -278,8 +287,8 @@ async fn upload(store: &S3Store, what: &str, key: &BlobKey, source: &Source) -> 
                 .client
                 .complete_multipart_upload()
                 .bucket(&*store.bucket)
-                .key(&object)
-                .upload_id(&id)
+                .key(&unfinished.object)
+                .set_upload_id(unfinished.id.clone())
                 .multipart_upload(parts.clone())
                 .send()
         })
