@@ -100,7 +100,7 @@ fn sum(c: &Connection, tenant: TenantId, by: By, now: Timestamp) -> Result<Vec<S
         }
         let part = match by {
             By::Session => Part::Session(r.get(4)?),
-            By::Agent => Part::Agent(r.get(5)?),
+            By::Agent => Part::Agent(r.get::<_, Option<String>>(5)?.filter(|a| !a.is_empty())),
             By::Day => Part::Day(r.get::<_, i64>(2)?.div_euclid(DAY)),
         };
         let size = codec::uint(r, 3)?;
@@ -118,7 +118,7 @@ fn name_of(c: &Connection, part: Part) -> Result<Option<String>> {
             let mut stmt = c.prepare_cached("SELECT name FROM sessions WHERE id = ?")?;
             stmt.query_row([id], |r| r.get(0)).optional()?.filter(|name: &String| !name.is_empty())
         }
-        Part::Agent(agent) => agent.filter(|a| !a.is_empty()),
+        Part::Agent(agent) => agent,
         Part::Day(n) => Some(Timestamp(n * DAY).to_rfc3339().chars().take("2026-01-31".len()).collect()),
     })
 }
