@@ -3,7 +3,15 @@
 use super::on_every_mount;
 use crate::support::{TestMount, sh, try_sh};
 
-on_every_mount!(set_get_list_remove, limits, environment_and_defaults, the_whole_record, copies_keep_metadata, queries);
+on_every_mount!(
+    set_get_list_remove,
+    limits,
+    environment_and_defaults,
+    the_whole_record,
+    copies_keep_metadata,
+    while_it_is_saved,
+    queries
+);
 
 fn set_get_list_remove(m: &TestMount) {
     sh(
@@ -78,6 +86,32 @@ fn copies_keep_metadata(m: &TestMount) {
                rsync -aX --delete ./ {out}/all/; [ "$(cd {out}/all; find . -type f | wc -l)" = "$(find . -type f | wc -l)" ]"#,
             out = out.display()
         ),
+        m.path(),
+    );
+}
+
+/// A version that takes another's place never leaves a moment in which the file has no attributes.
+fn while_it_is_saved(m: &TestMount) {
+    sh(
+        r#"python3 - <<'P'
+import os, threading
+def save(text):
+    with open("f", "w") as f: f.write(text)
+save("first")
+os.setxattr("f", "user.stage", b"final")
+over = threading.Event()
+def saver():
+    n = 0
+    while not over.is_set(): n += 1; save(str(n))
+thread = threading.Thread(target=saver)
+thread.start()
+try:
+    for _ in range(600):
+        assert os.listxattr("f") == ["user.stage"] and os.getxattr("f", "user.artifact") and os.getxattr("f", "user.artifact.id")
+finally:
+    over.set()
+    thread.join()
+P"#,
         m.path(),
     );
 }

@@ -171,6 +171,7 @@ def links_and_renames():
     os.link("open1", "open2")
     os.write(fd, b"def")
     os.unlink("open1")
+    fails(errno.ENODATA, os.getxattr, fd, "user.none")
     assert get("open2") == b"abcdef"
     os.close(fd)
     assert get("open2") == b"abcdef"
@@ -188,6 +189,7 @@ def links_and_renames():
     fd = os.open("gone", os.O_CREAT | os.O_RDWR)
     os.write(fd, b"12345")
     os.unlink("gone")
+    fails(errno.ENODATA, os.getxattr, fd, "user.none")
     os.write(fd, b"6")
     os.ftruncate(fd, 3)
     os.fchmod(fd, 0o640)
@@ -276,6 +278,21 @@ def locks():
     os.close(fd)
     s = os.statvfs(".")
     assert s.f_namemax == 255 and s.f_blocks >= s.f_bfree > 0 and s.f_files >= s.f_ffree > 0, s
+
+
+def removed_directories():
+    """Whoever has one open, or stands in it, still sees what it was."""
+    for take in (lambda: os.rmdir("gone"), lambda: (os.mkdir("other"), os.rename("other", "gone"))):
+        os.mkdir("gone", 0o750)
+        fd = os.open("gone", os.O_RDONLY)
+        take()
+        st = os.fstat(fd)
+        assert stat.S_ISDIR(st.st_mode) and stat.S_IMODE(st.st_mode) == 0o750 and st.st_nlink == 0, st
+        assert not [a for a in os.listxattr(fd) if a.startswith("user.")]
+        fails(errno.ENODATA, os.getxattr, fd, "user.none")
+        fails(errno.ENOENT, os.stat, "x", dir_fd=fd)
+        fails(errno.ENOENT, os.mkdir, "x", dir_fd=fd)
+        os.close(fd)
 
 
 def nameless():

@@ -13,6 +13,7 @@ on_every_mount!(
     sparse_files,
     ranges,
     locks,
+    removed_directories,
     nameless,
     names,
 );
@@ -60,6 +61,10 @@ fn ranges(m: &TestMount) {
 
 fn locks(m: &TestMount) {
     run(m, "locks");
+}
+
+fn removed_directories(m: &TestMount) {
+    run(m, "removed_directories");
 }
 
 fn nameless(m: &TestMount) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What makes many files at once: git clone of this repository, tar x of 5,000 files of 4 KiB, npm install of a small package from
-npm's own cache. Seconds until the command ends; where that is not when the bytes are stored is the mount's affair (rclone, juicefs-wb and
+npm's own cache; and rm -r of those 5,000. Seconds until the command ends; where that is not when the bytes are stored is the mount's affair (rclone, juicefs-wb and
 outputfs-local store later; .git and node_modules are scratch of ours). 0: it failed."""
 import os, shutil, subprocess, sys, tarfile, tempfile, io
 from _turns import arguments, finish, now, take_turns
@@ -30,7 +30,9 @@ CASES = {
     'git_clone': lambda d: run('git', '-c', 'advice.detachedHead=false', 'clone', '-q', '--no-hardlinks', ROOT, f'{d}/clone', cwd='/'),
     'tar_x_5000': lambda d: run('tar', 'xf', TAR, cwd=d),
     'npm_install': lambda d: run(*npm, cwd=d),
+    'rm_r_5000': lambda d: run('sh', '-c', 'rm -r *', cwd=d),
 }
+BEFORE = {'rm_r_5000': CASES['tar_x_5000']}
 
 
 def case(d, what):
@@ -39,6 +41,9 @@ def case(d, what):
         os.mkdir(sub)
         t = now()
         try:
+            if what in BEFORE:
+                BEFORE[what](sub)
+                t = now()
             CASES[what](sub)
         except OSError as e:
             # A peer without symlinks cannot do npm's.

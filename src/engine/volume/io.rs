@@ -20,7 +20,7 @@ use super::live::Live;
 type ReaderSlot = parking_lot::Mutex<Option<ContentReader>>;
 
 /// How often a version may be replaced while one read looks for its bytes.
-const OVERTAKEN: u32 = 8;
+pub(super) const OVERTAKEN: u32 = 8;
 
 /// Bytes that are gone or changed, as those of a version that was replaced are.
 fn is_overtaken(kind: Kind) -> bool {

@@ -11,6 +11,7 @@ use crate::artifact::xattr::{Attr, Fact, list};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{LabelChange, MustExist};
 
+use super::io::OVERTAKEN;
 use super::live::Live;
 use super::{Volume, hidden};
 
@@ -21,7 +22,7 @@ enum Subject {
     File(Box<Artifact>, Labels),
     /// Directories hold defaults for what is created below them.
     Dir(Labels),
-    /// Symlinks and special files carry none.
+    /// Symlinks and special files carry none, nor does what has no name any more.
     Other,
 }
 
@@ -40,16 +41,25 @@ impl Volume {
         {
             return Ok(Subject::Pending(live));
         }
-        let node = self.store.catalog.node(ino, now).await?.ok_or_else(|| Error::not_found("the file is gone"))?;
-        match (node.kind, node.content) {
-            (NodeKind::Dir, _) => Ok(Subject::Dir(self.store.catalog.labels(ino).await?)),
-            (NodeKind::File, Some((id, _))) => {
-                let found = self.store.catalog.artifact(self.store.tenant.id, id, now).await?;
-                let artifact = found.ok_or_else(|| Error::not_found("the file has expired"))?;
-                Ok(Subject::File(Box::new(artifact), self.store.catalog.labels(ino).await?))
+        for _ in 0..OVERTAKEN {
+            let Some(node) = self.store.catalog.node(ino, now).await? else {
+                // Unlinked but open: it is a file still, and no artifact.
+                let lives = self.live_of(ino).is_some() || self.removed.get(ino).is_some();
+                return if lives { Ok(Subject::Other) } else { Err(Error::not_found("the file is gone")) };
+            };
+            match (node.kind, node.content) {
+                (NodeKind::Dir, _) => return Ok(Subject::Dir(self.store.catalog.labels(ino).await?)),
+                (NodeKind::File, Some((id, _))) => {
+                    let found = self.store.catalog.artifact(self.store.tenant.id, id, now).await?;
+                    if let Some(artifact) = found {
+                        return Ok(Subject::File(Box::new(artifact), self.store.catalog.labels(ino).await?));
+                    }
+                    // A version that was replaced in between is no more: its successor is asked.
+                }
+                _ => return Ok(Subject::Other),
             }
-            _ => Ok(Subject::Other),
         }
+        Err(Error::not_found("the file has expired"))
     }
 
     /// # Errors

@@ -47,6 +47,7 @@ mod nameless;
 pub mod open;
 pub mod overlay;
 pub mod process;
+mod removed;
 pub mod rename;
 mod room;
 pub mod save;
@@ -138,6 +139,7 @@ pub struct Volume {
     parted: Mutex<std::collections::HashSet<String>>,
     stale_name: std::sync::OnceLock<StaleName>,
     told: told::Told,
+    removed: removed::Removed,
     /// Who deleted last: `rm -r` asks /proc once, not for each file.
     deleter: Mutex<trash::Deleter>,
 }
@@ -193,6 +195,7 @@ impl Volume {
             parted: Mutex::default(),
             stale_name: std::sync::OnceLock::new(),
             told: told::Told::default(),
+            removed: removed::Removed::default(),
             deleter: Mutex::default(),
         }))
     }

@@ -12,6 +12,7 @@ use crate::catalog::RenameMode;
 use crate::staging::journal::Record;
 
 use super::Volume;
+use super::attr::Attr;
 use super::live::Pending;
 use super::overlay::Entry;
 use super::tree::Found;
@@ -81,14 +82,28 @@ impl Volume {
             }
         }
         let cookies = (self.number().await?, self.number().await?);
+        let replaced = self.empty_target(to, mode).await?;
         let removed = self.store.catalog.rename(self.store.origin, from, to, mode, cookies, self.now()).await?;
         if let Some(removed) = removed {
             self.after_removal(&removed).await;
+        }
+        if let Some(attr) = replaced {
+            self.removed.note(attr);
         }
         let mut overlay = self.overlay.lock();
         overlay.untouch(from.0);
         overlay.untouch(to.0);
         Ok(())
+    }
+
+    /// The directory that gives way, if one does.
+    async fn empty_target(&self, to: (Ino, &Name), mode: RenameMode) -> Result<Option<Attr>> {
+        match self.find(to.0, to.1).await? {
+            Some(Found::Committed(node)) if mode == RenameMode::Replace && node.kind == NodeKind::Dir => {
+                self.attr_of(&node).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     async fn is_target(&self, ino: Ino, to: (Ino, &Name)) -> Result<bool> {

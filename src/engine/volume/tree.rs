@@ -86,7 +86,7 @@ impl Volume {
                     attr.nlink = 0;
                     Ok(attr)
                 }
-                None => Err(Error::not_found("the file is gone")),
+                None => self.removed.get(ino).ok_or_else(|| Error::not_found("the file is gone")),
             },
         }
     }
@@ -233,7 +233,8 @@ impl Volume {
         if self.find(parent, name).await?.is_none() && self.scratch_remove(parent, name, true).await? {
             return Ok(());
         }
-        match self.find(parent, name).await? {
+        let found = self.find(parent, name).await?;
+        match &found {
             Some(Found::Committed(node))
                 if !self.overlay.lock().is_empty(node.ino) || self.has_scratch(node.ino)? =>
             {
@@ -243,6 +244,9 @@ impl Volume {
             _ => {}
         }
         self.store.catalog.rmdir(self.store.origin, parent, name, self.now()).await?;
+        if let Some(Found::Committed(node)) = &found {
+            self.removed.note(self.attr_of(node)?);
+        }
         self.overlay.lock().untouch(parent);
         Ok(())
     }
