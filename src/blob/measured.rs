@@ -54,7 +54,7 @@ impl BlobStore for Measured {
     }
 
     async fn put(&self, key: &BlobKey, body: Body) -> Result<()> {
-        let (started, size) = (Instant::now(), body.size());
+        let (started, size) = (Instant::now(), body.carried());
         let put = note("put", started, self.0.put(key, body).await);
         sent(started, &put, size);
         put

@@ -85,6 +85,15 @@ impl Body {
             Body::Grown { base_size, tail, .. } => base_size + tail.len() as u64,
         }
     }
+
+    /// How many bytes of it go to the store.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        match self {
+            Body::Grown { tail, .. } => tail.len() as u64,
+            whole => whole.size(),
+        }
+    }
 }
 
 /// One object of a listing.
@@ -155,4 +164,22 @@ pub trait BlobStore: Send + Sync + 'static {
     }
     /// Path of the blob's file in a local store, whether or not it exists.
     fn local_path(&self, key: &BlobKey) -> Option<PathBuf>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_grows_the_tail_alone_is_carried() {
+        let (base, hash) = (BlobKey("a/b".to_owned()), BlobHash([0; 32]));
+        let grown = Body::Grown {
+            base,
+            base_size: 1 << 24,
+            tail: Bytes::from_static(b"tail"),
+            hash,
+            chunks: Chunks::default(),
+        };
+        assert_eq!((grown.size(), grown.carried()), ((1 << 24) + 4, 4));
+    }
 }
