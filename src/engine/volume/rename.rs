@@ -12,7 +12,6 @@ use crate::catalog::RenameMode;
 use crate::staging::journal::Record;
 
 use super::Volume;
-use super::attr::Attr;
 use super::live::Pending;
 use super::overlay::Entry;
 use super::tree::Found;
@@ -66,6 +65,13 @@ impl Volume {
         {
             return Ok(());
         }
+        // The directory that gives way, if one does.
+        let replaced = match &target {
+            Some(Found::Committed(node)) if mode == RenameMode::Replace && node.kind == NodeKind::Dir => {
+                Some(self.attr_of(node)?)
+            }
+            _ => None,
+        };
         // Whatever else involves an uncommitted file: it is committed as it is now, then the catalog moves names
         // atomically, as a reader on any machine sees them.
         for found in [Some(source), target].into_iter().flatten() {
@@ -82,7 +88,6 @@ impl Volume {
             }
         }
         let cookies = (self.number().await?, self.number().await?);
-        let replaced = self.empty_target(to, mode).await?;
         let removed = self.store.catalog.rename(self.store.origin, from, to, mode, cookies, self.now()).await?;
         if let Some(removed) = removed {
             self.after_removal(&removed).await;
@@ -94,16 +99,6 @@ impl Volume {
         overlay.untouch(from.0);
         overlay.untouch(to.0);
         Ok(())
-    }
-
-    /// The directory that gives way, if one does.
-    async fn empty_target(&self, to: (Ino, &Name), mode: RenameMode) -> Result<Option<Attr>> {
-        match self.find(to.0, to.1).await? {
-            Some(Found::Committed(node)) if mode == RenameMode::Replace && node.kind == NodeKind::Dir => {
-                self.attr_of(&node).map(Some)
-            }
-            _ => Ok(None),
-        }
     }
 
     async fn is_target(&self, ino: Ino, to: (Ino, &Name)) -> Result<bool> {
