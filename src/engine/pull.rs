@@ -42,13 +42,13 @@ impl Store {
             .await
             .map_err(|e| Error::io(temp, &e))?;
         self.pull_to(artifact, &mut file, progress).await?;
-        file.flush().await.map_err(|e| Error::io(temp, &e))?;
         drop(file);
         let (temp, to) = (temp.to_owned(), to.to_owned());
         blocking(move || std::fs::rename(&temp, &to).map_err(|e| Error::io(&to, &e))).await
     }
 
-    /// Streams the bytes, in order.
+    /// Streams the bytes, in order, and flushes them: a writer like tokio's file holds the last of them back, and the failure of
+    /// writing them.
     ///
     /// # Errors
     /// As [`Store::pull_to_file`]; what was written before stays written.
@@ -71,14 +71,17 @@ impl Store {
             if bytes.is_empty() {
                 return Err(Error::internal(format!("{}: its bytes end too early", artifact.id)));
             }
-            to.write_all(&bytes)
-                .await
-                .map_err(|e| Error::new(Error::io("output", &e).kind, format!("the output cannot be written: {e}")))?;
+            to.write_all(&bytes).await.map_err(unwritable)?;
             step.done += bytes.len() as u64;
             progress.tell(&step);
         }
+        to.flush().await.map_err(unwritable)?;
         step.items = 1;
         progress.tell(&step);
         Ok(())
     }
+}
+
+fn unwritable(e: std::io::Error) -> Error {
+    Error::new(Error::io("output", &e).kind, format!("the output cannot be written: {e}"))
 }

@@ -283,6 +283,8 @@ async fn write_whole(path: &std::path::Path, reader: &mut (dyn AsyncRead + Send 
     if written != size {
         return Err(Error::invalid(format!("The upload was announced with {size} bytes, and other ones came.")));
     }
+    // Not `sync_all` alone: it waits for the last write and does not tell whether that failed.
+    file.flush().await.map_err(|e| Error::io(path, &e))?;
     file.sync_all().await.map_err(|e| Error::io(path, &e))
 }
 

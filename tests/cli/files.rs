@@ -121,6 +121,17 @@ fn standard_input_is_pushed_under_a_name() {
 }
 
 #[test]
+fn an_output_that_cannot_be_written_is_told() {
+    let sandbox = sandbox();
+    write(sandbox.path(), "f", "text");
+    ok(&sandbox, &["push", "f", "s/f"]);
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("/dev/full");
+    let out = sandbox.outputfs("pull").args(["s/f", "-"]).stdout(full).output().expect("it starts");
+    assert!(!out.status.success());
+    assert!(stderr(&out).contains("the output cannot be written"), "{}", stderr(&out));
+}
+
+#[test]
 fn deleted_files_and_earlier_versions_come_back() {
     let sandbox = sandbox();
     for text in ["one", "two"] {
