@@ -3,12 +3,14 @@
 //! - Writes go to one thread per process ([`writer`]), which puts whatever waits into one transaction. The levels of
 //!   durability are SQLite's: `synchronous=FULL` for a batch with a durable job, `NORMAL` otherwise. In WAL mode a
 //!   FULL commit also makes every earlier one durable, of any process, for they share the WAL.
+//! - A stream of removals shares a transaction beyond its answers ([`ahead`]).
 //! - Reads go to a few connections ([`readers`]) and run where they are called; those of many rows run on the
 //!   runtime's blocking threads.
 //! - Every function below `sqlite/` that takes a `&Connection` runs within its caller's transaction.
 //!
-//! Locks: a reader's slot, `cursors`; neither is held while the other is taken or across an await.
+//! Locks: a reader's slot, `cursors`, the writer's connection ([`ahead`]); none is held while another is taken or across an await.
 
+mod ahead;
 mod artifacts;
 mod attempts;
 mod audit;
@@ -49,7 +51,7 @@ use rusqlite::Connection;
 
 use self::readers::Readers;
 use self::rename::End;
-use self::writer::Writer;
+use self::writer::{Commits, Writer};
 use super::{
     AttrChange, Catalog, Change, Commit, CommitError, Committed, LabelChange, NewNode, Origin, PendingCount,
     RecordCheck, Removed, RenameMode, Unsettled,
@@ -99,11 +101,13 @@ impl SqliteCatalog {
             reserve.look();
         }
         let conn = schema::open_writer(path)?;
+        ahead::await_others(&conn).map_err(|e| codec::damaged(path, &e))?;
         audit::equip(&conn, options.now.unwrap_or_else(system_clock))?;
         let writer = Writer::start(conn, reserve)?;
+        let readers = Readers::new(path.to_owned(), writer.ahead());
         Ok(Arc::new(Self {
             writer,
-            readers: Arc::new(Readers::new(path.to_owned())),
+            readers: Arc::new(readers),
             cursors: changes::Cursors::default(),
             versions: options.versions,
         }))
@@ -111,11 +115,16 @@ impl SqliteCatalog {
 
     /// A namespace change: ordered at once, durable with the next durable one.
     async fn change<T: Send + 'static>(&self, f: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
-        self.writer.run(false, f).await
+        self.writer.run(Commits::Ordered, f).await
+    }
+
+    /// A removal: as a change, but one of a stream is committed with those that follow.
+    async fn removal<T: Send + 'static>(&self, f: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
+        self.writer.run(Commits::Streamed, f).await
     }
 
     async fn durable<T: Send + 'static>(&self, f: impl FnOnce(&Connection) -> Result<T> + Send + 'static) -> Result<T> {
-        self.writer.run(true, f).await
+        self.writer.run(Commits::Durable, f).await
     }
 
     /// A read of many rows, away from the caller's thread.
@@ -123,11 +132,11 @@ impl SqliteCatalog {
         let readers = Arc::clone(&self.readers);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => runtime
-                .spawn_blocking(move || readers.snapshot(f))
+                .spawn_blocking(move || readers.scan(f))
                 .await
                 .map_err(|e| Error::internal(format!("a read of the catalog ended early: {e}")))?,
             // Outside a runtime there is nowhere else to go.
-            Err(_) => readers.snapshot(f),
+            Err(_) => readers.scan(f),
         }
     }
 }
@@ -276,12 +285,12 @@ impl Catalog for SqliteCatalog {
 
     async fn unlink(&self, origin: Origin, parent: Ino, name: &Name, now: Timestamp) -> Result<Removed> {
         let name = name.clone();
-        self.change(move |c| remove::unlink(c, origin, parent, &name, now)).await
+        self.removal(move |c| remove::unlink(c, origin, parent, &name, now)).await
     }
 
     async fn rmdir(&self, origin: Origin, parent: Ino, name: &Name, now: Timestamp) -> Result<Removed> {
         let name = name.clone();
-        self.change(move |c| remove::rmdir(c, origin, parent, &name, now)).await
+        self.removal(move |c| remove::rmdir(c, origin, parent, &name, now)).await
     }
 
     async fn rename(
@@ -310,12 +319,13 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn sync(&self) -> Result<()> {
-        self.durable(write_something).await
+        self.durable(write_something).await?;
+        self.writer.ahead().lost().map_or(Ok(()), Err)
     }
 
     async fn commit(&self, origin: Origin, commit: Commit) -> Result<Committed, CommitError> {
         let rules = self.versions;
-        self.writer.run(true, move |c| commit::commit(c, origin, rules, &commit)).await
+        self.writer.run(Commits::Durable, move |c| commit::commit(c, origin, rules, &commit)).await
     }
 
     async fn trash_recovered(&self, origin: Origin, commit: Commit) -> Result<Option<Artifact>> {

@@ -1,10 +1,12 @@
 //! A few connections that read beside the writer.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
+use super::ahead::Ahead;
 use super::schema;
 use crate::artifact::Result;
 
@@ -14,16 +16,24 @@ const READERS: usize = 4;
 /// Read connections, opened when first needed. A lock is held for one read only and never across an await.
 pub struct Readers {
     path: PathBuf,
+    ahead: Arc<Ahead>,
     slots: [Mutex<Option<Connection>>; READERS],
 }
 
 impl Readers {
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, slots: Default::default() }
+    pub fn new(path: PathBuf, ahead: Arc<Ahead>) -> Self {
+        Self { path, ahead, slots: Default::default() }
     }
 
-    /// Runs `f` on a connection. Each statement sees everything committed before it started.
+    /// Runs `f` on a connection. Each statement sees everything that was answered or committed before it started.
     pub fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if let Some(conn) = self.ahead.held() {
+            return f(&conn);
+        }
+        self.read_committed(f)
+    }
+
+    fn read_committed<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut slot = self.slot();
         if slot.is_none() {
             *slot = Some(schema::open_reader(&self.path)?);
@@ -36,7 +46,21 @@ impl Readers {
 
     /// As [`Readers::read`], with all statements of `f` seeing one state.
     pub fn snapshot<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        self.read(|conn| {
+        // (The writer's open transaction is one state, and there is none within one.)
+        if let Some(conn) = self.ahead.held() {
+            return f(&conn);
+        }
+        self.committed(f)
+    }
+
+    /// As [`Readers::snapshot`], for reads of many rows: the writer does not wait for them.
+    pub fn scan<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.ahead.settle();
+        self.committed(f)
+    }
+
+    fn committed<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.read_committed(|conn| {
             let tx = conn.unchecked_transaction()?;
             let out = f(&tx)?;
             tx.finish()?;

@@ -28,7 +28,7 @@ const MIGRATIONS: [&str; 10] = [
 /// How long one connection waits for another process's transaction before it gives up with `TimedOut`.
 const BUSY_DEADLINE: Duration = Duration::from_secs(30);
 /// Pause between two tries. SQLite's own handler backs off to 100 ms, which starves a busy second process.
-const BUSY_PAUSE: Duration = Duration::from_micros(500);
+pub const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
 /// Pages of cache a connection may hold, in KiB: the idle daemon stays small, the hot set is the kernel's to cache.
 const CACHE_KIB: i32 = 2048;
@@ -48,8 +48,13 @@ fn connect(path: &Path) -> Result<Connection> {
     Ok(conn)
 }
 
+/// Has the connection wait for others' transactions.
+pub fn patient(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_handler(Some(busy))
+}
+
 fn configure(conn: &Connection) -> rusqlite::Result<()> {
-    conn.busy_handler(Some(busy))?;
+    patient(conn)?;
     conn.set_prepared_statement_cache_capacity(160);
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "mmap_size", 0)?;

@@ -23,7 +23,7 @@ impl Upkeep for SqliteCatalog {
         now: Timestamp,
     ) -> Result<Removed> {
         let name = name.clone();
-        self.change(move |c| sweep::unlink_by(c, origin, parent, &name, by.as_deref(), now)).await
+        self.removal(move |c| sweep::unlink_by(c, origin, parent, &name, by.as_deref(), now)).await
     }
 
     async fn clear(&self, origin: Origin, dir: Ino, limit: u32, now: Timestamp) -> Result<Cleared> {

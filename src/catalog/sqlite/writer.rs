@@ -1,18 +1,36 @@
 //! The one thread of a process that writes: it turns whatever waits into one transaction, so that many callers
-//! share one fsync.
+//! share one fsync; and what comes in a stream, each after the answer to the one before, into one as well ([`super::ahead`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::ahead::{Ahead, IDLE, SPAN};
 use super::reserve::Reserve;
+use super::schema::BUSY_PAUSE;
 use crate::artifact::{Error, Result};
 
 /// Jobs in one transaction at most: bounds how long the first one waits for the last.
 const BATCH_MAX: usize = 256;
+
+/// So many jobs in a row, each within [`IDLE`] of the one before, are a stream. One removal alone is committed before its answer.
+const STREAM: u32 = 4;
+
+/// When a job's changes are committed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Commits {
+    /// Before the answer, and everything before is on stable storage.
+    Durable,
+    /// Before the answer: durable with the next durable one.
+    Ordered,
+    /// As `Ordered`; in a stream of such jobs, soon after the answer.
+    Streamed,
+}
 
 /// What a job leaves behind: whether its changes stay, and how to answer once the batch is committed (`Ok`) or
 /// lost as a whole (`Err`).
@@ -22,7 +40,7 @@ struct Ran {
 }
 
 struct Job {
-    durable: bool,
+    commits: Commits,
     /// Called once, with the error when there is no transaction to run in.
     run: Box<dyn FnOnce(Result<&Connection>) -> Ran + Send>,
 }
@@ -31,6 +49,7 @@ struct Job {
 pub struct Writer {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    ahead: Arc<Ahead>,
 }
 
 impl Writer {
@@ -38,17 +57,23 @@ impl Writer {
     /// `Internal` when the thread cannot be started.
     pub fn start(conn: Connection, reserve: Option<Reserve>) -> Result<Self> {
         let (jobs, queue) = channel();
+        let ahead = Arc::new(Ahead::new(conn));
+        let mut thread =
+            Thread { ahead: ahead.clone(), reserve, full: None, stream: 0, last: Instant::now(), began: None };
         let thread = std::thread::Builder::new()
             .name(String::from("catalog-writer"))
-            .spawn(move || serve(&conn, reserve.as_ref(), &queue))
+            .spawn(move || thread.serve(&queue))
             .map_err(|e| Error::internal(format!("cannot start the catalog's writer thread: {e}")))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), ahead })
     }
 
-    /// Runs `f` in a transaction of its own or with others'; `f` failing undoes only its own changes. With
-    /// `durable` everything committed so far is on stable storage when this returns. Dropping the future does not
-    /// stop `f`.
-    pub async fn run<T, E, F>(&self, durable: bool, f: F) -> Result<T, E>
+    pub fn ahead(&self) -> Arc<Ahead> {
+        self.ahead.clone()
+    }
+
+    /// Runs `f` in a transaction of its own or with others'; `f` failing undoes only its own changes. When
+    /// they are committed: [`Commits`]. Dropping the future does not stop `f`.
+    pub async fn run<T, E, F>(&self, commits: Commits, f: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
@@ -73,7 +98,7 @@ impl Writer {
         });
         let stopped = || E::from(Error::internal("the catalog's writer thread has ended"));
         let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
-        jobs.send(Job { durable, run }).map_err(|_| stopped())?;
+        jobs.send(Job { commits, run }).map_err(|_| stopped())?;
         rx.await.map_err(|_| stopped())?
     }
 }
@@ -93,24 +118,116 @@ impl Drop for Writer {
     }
 }
 
-fn serve(conn: &Connection, reserve: Option<&Reserve>, queue: &Receiver<Job>) {
-    let mut full = None;
-    while let Ok(first) = queue.recv() {
+/// What the writer thread goes by.
+struct Thread {
+    ahead: Arc<Ahead>,
+    reserve: Option<Reserve>,
+    /// The level `synchronous` has now, so that it is set only when it changes.
+    full: Option<bool>,
+    /// Streamed jobs in a row, up to now, and when the last one came.
+    stream: u32,
+    last: Instant,
+    /// Since when a transaction is open between jobs.
+    began: Option<Instant>,
+}
+
+impl Thread {
+    fn serve(&mut self, queue: &Receiver<Job>) {
+        loop {
+            let left = self.began.map(|t| SPAN.saturating_sub(t.elapsed()));
+            let next = match left {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+                Some(left) => queue.recv_timeout(IDLE.min(left)),
+            };
+            match next {
+                Ok(first) => self.run(first, queue),
+                Err(end) => {
+                    self.began = None;
+                    self.ahead.commit(&self.ahead.conn());
+                    match end {
+                        RecvTimeoutError::Disconnected => return,
+                        RecvTimeoutError::Timeout if left == Some(Duration::ZERO) => self.let_others(),
+                        RecvTimeoutError::Timeout => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Other processes look for the lock each [`BUSY_PAUSE`]: a stream must not keep it from them.
+    fn let_others(&self) {
+        std::thread::sleep(BUSY_PAUSE + BUSY_PAUSE / 2);
+    }
+
+    fn run(&mut self, first: Job, queue: &Receiver<Job>) {
         let mut batch = vec![first];
         while batch.len() < BATCH_MAX
             && let Ok(job) = queue.try_recv()
         {
             batch.push(job);
         }
-        if let Some(reserve) = reserve {
-            reserve.look();
+        let ahead = self.ahead.clone();
+        let conn = ahead.conn();
+        if batch.iter().all(|job| job.commits == Commits::Streamed) {
+            let follows = self.last.elapsed() < IDLE || self.began.is_some();
+            self.stream = if follows { self.stream.saturating_add(1) } else { 1 };
+        } else {
+            self.stream = 0;
         }
-        let durable = batch.iter().any(|job| job.durable);
-        commit_batch(conn, batch, durable, &mut full);
+        if self.stream <= STREAM {
+            self.began = None;
+            self.ahead.commit(&conn);
+            if let Some(reserve) = &self.reserve {
+                reserve.look();
+            }
+            let durable = batch.iter().any(|job| job.commits == Commits::Durable);
+            commit_batch(&conn, batch, durable, &mut self.full);
+        } else {
+            for job in batch {
+                self.run_ahead(&conn, job);
+            }
+        }
+        self.last = Instant::now();
+    }
+
+    /// Runs the job in the transaction that is open, or opens one; answers before it is committed.
+    fn run_ahead(&mut self, conn: &Connection, job: Job) {
+        let mut answers = Vec::with_capacity(1);
+        // Rolled back or committed by a reader meanwhile, or not begun yet.
+        let mut outcome = Ok(());
+        if conn.is_autocommit() {
+            if let Some(reserve) = &self.reserve {
+                reserve.look();
+            }
+            outcome = begin(conn, false, &mut self.full);
+            self.began = Some(Instant::now());
+        }
+        match &outcome {
+            Ok(()) => outcome = run_one(conn, job, false, &mut answers),
+            Err(e) => answers.push((job.run)(Err(e.clone())).answer),
+        }
+        if outcome.is_ok() {
+            self.ahead.begins();
+        } else {
+            self.began = None;
+            self.ahead.commit(conn);
+            rollback(conn);
+        }
+        for answer in answers {
+            answer(outcome.clone());
+        }
     }
 }
 
-/// `full` is the level `synchronous` has now, so that it is set only when it changes.
+fn rollback(conn: &Connection) {
+    if !conn.is_autocommit()
+        && let Err(e) = conn.execute_batch("ROLLBACK")
+    {
+        tracing::error!(error = %e, "the catalog cannot roll back; the next transaction will say so");
+    }
+}
+
 fn commit_batch(conn: &Connection, batch: Vec<Job>, durable: bool, full: &mut Option<bool>) {
     let mut outcome = begin(conn, durable, full);
     let alone = batch.len() == 1;
@@ -125,13 +242,8 @@ fn commit_batch(conn: &Connection, batch: Vec<Job>, durable: bool, full: &mut Op
     if outcome.is_ok() && !conn.is_autocommit() {
         outcome = conn.execute_batch("COMMIT").map_err(Error::from);
     }
-    if outcome.is_err()
-        && !conn.is_autocommit()
-        && let Err(e) = conn.execute_batch("ROLLBACK")
-    {
-        tracing::error!(error = %e, "the catalog cannot roll back; the next transaction will say so");
-    }
     if let Err(e) = &outcome {
+        rollback(conn);
         tracing::error!(error = %e, "a catalog transaction was lost; its callers were told");
     }
     for answer in answers {
@@ -205,9 +317,9 @@ mod tests {
     async fn in_one_batch_a_failing_job_undoes_only_itself() {
         let (_dir, path, writer) = writer();
         let (open, gate) = std::sync::mpsc::channel::<()>();
-        let hold = writer.run(false, move |_| gate.recv().map_err(|e| Error::internal(e.to_string())));
+        let hold = writer.run(Commits::Ordered, move |_| gate.recv().map_err(|e| Error::internal(e.to_string())));
         let jobs = (0..10).map(|n| {
-            writer.run(n == 9, move |c: &Connection| {
+            writer.run(if n == 9 { Commits::Durable } else { Commits::Ordered }, move |c: &Connection| {
                 insert(c, n)?;
                 assert_ne!(n, 4, "a bug");
                 if n % 3 == 1 { Err(Error::invalid("no")) } else { Ok(()) }
@@ -221,7 +333,7 @@ mod tests {
         let failed: Vec<_> = (0..10).filter(|n| results[usize::try_from(*n).unwrap()].is_err()).collect();
         assert_eq!(failed, [1, 4, 7]);
         assert_eq!(rows(&path), [0, 2, 3, 5, 6, 8, 9]);
-        let alone: Result<()> = writer.run(true, |c| insert(c, 50).and(Err(Error::invalid("no")))).await;
+        let alone: Result<()> = writer.run(Commits::Durable, |c| insert(c, 50).and(Err(Error::invalid("no")))).await;
         assert!(alone.is_err());
         assert_eq!(rows(&path).len(), 7);
     }
@@ -231,7 +343,7 @@ mod tests {
         let (_dir, _path, writer) = writer();
         for durable in [false, true, false, true] {
             // SQLite's numbers: 1 is NORMAL, 2 is FULL.
-            let seen = writer.run(durable, level).await.unwrap();
+            let seen = writer.run(if durable { Commits::Durable } else { Commits::Ordered }, level).await.unwrap();
             assert_eq!(seen, if durable { 2 } else { 1 });
         }
     }
@@ -240,11 +352,145 @@ mod tests {
     async fn dropping_the_writer_finishes_what_was_queued() {
         let (_dir, path, writer) = writer();
         for n in 0..100 {
-            let job = writer.run(false, move |c| insert(c, n));
+            let job = writer.run(Commits::Ordered, move |c| insert(c, n));
             // Polled once, then dropped: the job is on its way.
             assert!(futures::FutureExt::now_or_never(job).is_none_or(|r: Result<()>| r.is_ok()));
         }
         drop(writer);
         assert_eq!(rows(&path).len(), 100);
+    }
+
+    /// Runs streamed jobs until one of them is ahead of what is committed; the number of the last.
+    async fn stream(writer: &Writer, from: i64) -> i64 {
+        let until = Instant::now() + Duration::from_secs(20);
+        for n in from.. {
+            writer.run(Commits::Streamed, move |c| insert(c, n)).await.unwrap();
+            if writer.ahead().any() {
+                return n;
+            }
+            assert!(Instant::now() < until, "no stream is made of a stream");
+        }
+        unreachable!()
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_seen_here_before_it_is_committed() {
+        let (_dir, path, writer) = writer();
+        let readers = crate::catalog::sqlite::readers::Readers::new(path.clone(), writer.ahead());
+        let count = |c: &Connection| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0))?);
+        let mut from = 0;
+        for _ in 0..50 {
+            let last = stream(&writer, from).await;
+            from = last + 1;
+            // (Each may come before or after the commit: what it sees is the same.)
+            assert_eq!(readers.read(count).unwrap(), from);
+            assert_eq!(readers.snapshot(count).unwrap(), from);
+            assert_eq!(readers.scan(count).unwrap(), from);
+            assert_eq!(rows(&path).len(), usize::try_from(from).unwrap(), "a scan commits");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_s_changes_are_committed_with_what_follows_and_by_themselves() {
+        let (_dir, path, writer) = writer();
+        let last = stream(&writer, 0).await;
+        writer.run(Commits::Durable, move |c| insert(c, last + 1)).await.unwrap();
+        assert_eq!(rows(&path), (0..=last + 1).collect::<Vec<_>>());
+        let last = stream(&writer, last + 2).await;
+        let until = Instant::now() + Duration::from_secs(20);
+        while rows(&path).last() != Some(&last) {
+            assert!(Instant::now() < until, "the last of a stream is never committed");
+            tokio::task::yield_now().await;
+        }
+        let last = stream(&writer, last + 1).await;
+        drop(writer);
+        assert_eq!(rows(&path).last(), Some(&last));
+    }
+
+    #[tokio::test]
+    async fn a_failing_job_of_a_stream_undoes_only_itself() {
+        let (_dir, path, writer) = writer();
+        let last = stream(&writer, 0).await;
+        let no: Result<()> = writer.run(Commits::Streamed, |c| insert(c, 1000).and(Err(Error::invalid("no")))).await;
+        assert!(no.is_err());
+        drop(writer);
+        assert_eq!(rows(&path), (0..=last).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_cannot_be_committed_is_told_once() {
+        let (_dir, path, writer) = writer();
+        writer
+            .run(Commits::Ordered, |c| {
+                let sql =
+                    "CREATE TABLE u(id INTEGER PRIMARY KEY, t INTEGER REFERENCES u(id) DEFERRABLE INITIALLY DEFERRED)";
+                Ok::<_, Error>(c.execute_batch(sql)?)
+            })
+            .await
+            .unwrap();
+        let ahead = writer.ahead();
+        let until = Instant::now() + Duration::from_secs(20);
+        let lost = loop {
+            stream(&writer, 0).await;
+            // Fits no row: COMMIT is what fails. (Or the job itself, where the stream's transaction was over.)
+            let _told: Result<()> =
+                writer.run(Commits::Streamed, |c| Ok(c.execute("INSERT INTO u(t) VALUES (77)", []).map(drop)?)).await;
+            ahead.settle();
+            if let Some(e) = ahead.lost() {
+                break e;
+            }
+            assert!(Instant::now() < until, "nobody is told");
+        };
+        assert!(lost.message.contains("FOREIGN KEY"), "{}", lost.message);
+        assert!(ahead.lost().is_none());
+        // The next ones are not its victims.
+        writer.run(Commits::Durable, |c| insert(c, 5)).await.unwrap();
+        assert_eq!(rows(&path).last(), Some(&5));
+    }
+
+    #[tokio::test]
+    async fn who_opens_the_catalog_sees_what_others_were_told() {
+        let (_dir, path, writer) = writer();
+        let other = schema::open_writer(&path).unwrap();
+        let mut from = 0;
+        for _ in 0..50 {
+            let last = stream(&writer, from).await;
+            crate::catalog::sqlite::ahead::await_others(&other).unwrap();
+            assert_eq!(rows(&path).len(), usize::try_from(last + 1).unwrap());
+            from = last + 1;
+        }
+    }
+
+    #[test]
+    fn other_processes_get_their_turn_beside_a_stream_without_end() {
+        let (_dir, path, writer) = writer();
+        let ahead = writer.ahead();
+        let other = std::thread::spawn(move || {
+            let other = schema::open_writer(&path).unwrap();
+            // Counted in tries, not in time: some transactions of the stream.
+            let few = |tries: i32| {
+                std::thread::sleep(BUSY_PAUSE);
+                tries < 300
+            };
+            other.busy_handler(Some(few)).unwrap();
+            for n in -20..0 {
+                while !ahead.any() {
+                    std::thread::yield_now();
+                }
+                other.execute("INSERT INTO t VALUES (?)", [n]).unwrap();
+            }
+        });
+        // So many at once that one is always waiting: no pause ends this stream.
+        std::thread::scope(|threads| {
+            for _ in 0..6 {
+                threads.spawn(|| {
+                    let one = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    while !other.is_finished() {
+                        one.block_on(writer.run(Commits::Streamed, |c| insert(c, 0))).unwrap();
+                    }
+                });
+            }
+        });
+        other.join().unwrap();
     }
 }
