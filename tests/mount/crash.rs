@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::support::{MountOptions, Store, TestMount};
+use crate::support::{MountOptions, Store, TestMount, sh};
 
 /// What `close` said of each file: the hash of its bytes, if it returned 0.
 type Acked = HashMap<String, String>;
@@ -262,4 +262,32 @@ fn appends_at_named_points_s3() {
 #[test]
 fn appends_at_named_points_s3_durability_local() {
     appends_survive(Store::S3, &MountOptions::new().durability_local(), &POINTS);
+}
+
+/// A tree that is removed is gone for every process at once, sealed without it, and after a crash each of its files is where it was or
+/// in the trash, whole.
+#[test]
+fn a_removed_tree_is_gone_for_all_and_a_crash_leaves_no_half() {
+    let mut m = TestMount::with(Store::Local, MountOptions::new().session("s1"));
+    let fill = |m: &TestMount| sh("mkdir -p d; for i in $(seq 300); do echo $i > d/$i; done", m.path());
+    let count =
+        |m: &TestMount, command: &str, args: &[&str]| m.sandbox().cli(command, args).matches("\"artifact_id\"").count();
+    fill(&m);
+    for left in (0..300).rev().step_by(60) {
+        sh(&format!("rm $(ls -d d/* | tail -n +{})", left + 1), m.path());
+        // Another process, right behind it.
+        assert_eq!(count(&m, "ls", &["s1", "--json"]), left);
+        assert_eq!(count(&m, "trash", &["ls", "s1", "--json"]), 300 - left);
+    }
+    fill(&m);
+    std::process::Command::new("rm").arg("-r").arg(m.join("d")).status().expect("rm runs");
+    m.kill9();
+    m.sandbox().cli("check", &["--read-data"]);
+    let (there, trashed) = (count(&m, "ls", &["s1", "--json"]), count(&m, "trash", &["ls", "s1", "--json"]));
+    // (241 had gone there before.)
+    assert_eq!(there + trashed, 541, "{there} are there, {trashed} in the trash");
+    m.remount();
+    sh("rm -rf d", m.path());
+    m.sandbox().cli("seal", &["s1"]);
+    assert_eq!(count(&m, "ls", &["s1", "--json"]), 0);
 }
