@@ -85,7 +85,20 @@ fn backups_by_rename(m: &TestMount) {
     check(
         r#"echo 1 > f; setfattr -n user.k -v v f; mv f f~; [ "$(cat f~)" = 1 ]; [ "$(getfattr --only-values -n user.k f~)" = v ]
            [ -z "$(artifacts)" ]; echo 2 > f; [ "$(artifacts)" = "f " ]; [ "$(ls .versions/f | tail -n 1)" = 2 ]; rm f~; [ "$(cat f)" = 2 ]
-           head -c 500000 /dev/zero > g; mv g g.tmp; mv g.tmp h; [ "$(stat -c %s h)" = 500000 ]; [ "$(artifacts)" = "f h " ]"#,
+           head -c 500000 /dev/zero > g; mv g g.tmp; mv g.tmp h; [ "$(stat -c %s h)" = 500000 ]; [ "$(artifacts)" = "f h " ]
+           python3 - <<'PY'
+# Renamed the moment it is closed: the kernel tells of the release later.
+import os, threading
+for i in range(100):
+    with open("c", "w") as f: f.write(str(i))
+    os.rename("c", "c~")
+    assert os.getxattr("c~", "user.artifact.state") == b"scratch", i
+# Or another descriptor is closed meanwhile.
+f = open("c", "w"); f.write("held"); f.flush(); g = os.dup(f.fileno()); f.close()
+t = threading.Thread(target=os.rename, args=("c", "c~")); t.start(); os.close(g); t.join()
+assert open("c~").read() == "held"
+PY
+           [ "$(artifacts)" = "f h " ]"#,
         m,
     );
 }

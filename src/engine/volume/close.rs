@@ -69,7 +69,13 @@ impl Volume {
     /// The last descriptor of an open file description is gone. Never fails: nobody would hear it.
     pub fn release(self: &Arc<Self>, fh: u64) {
         let Some(live) = self.dismiss(fh) else { return };
-        if self.scratch_released(&live) {
+        self.released(&live, fh);
+        // Whoever waits for the release looks again.
+        self.busy.send_modify(|_| {});
+    }
+
+    fn released(self: &Arc<Self>, live: &Arc<Live>, fh: u64) {
+        if self.scratch_released(live) {
             return;
         }
         let decided = {
@@ -80,11 +86,11 @@ impl Volume {
         };
         match decided {
             Released::Nothing => return,
-            Released::Retire => return self.retire(&live),
+            Released::Retire => return self.retire(live),
             Released::Finish => {}
         }
         self.busy.send_modify(|n| *n += 1);
-        let volume = self.clone();
+        let (volume, live) = (self.clone(), live.clone());
         tokio::spawn(async move {
             volume.finish(&live, fh).await;
             volume.busy.send_modify(|n| *n -= 1);

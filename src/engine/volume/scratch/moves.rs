@@ -4,6 +4,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags};
 
@@ -27,6 +28,9 @@ use super::names::{attr_of, own, read_xattr, xattr_names};
 use super::{content, stat};
 
 type At<'a> = (Ino, &'a Name);
+
+/// How long a rename to an ignored name waits for a file to be closed; who keeps it open then keeps the artifact.
+const RELEASE_COMES: Duration = Duration::from_millis(500);
 
 fn across() -> Error {
     Error::new(Kind::CrossSession, "a scratch name and an artifact's name are two places: copy instead of moving")
@@ -387,10 +391,23 @@ impl Volume {
         }
     }
 
+    /// Has nobody the file open, now or in a moment? The kernel sends a RELEASE after close(2) has returned, so the program that
+    /// closed it may be renaming it already.
+    async fn released_soon(&self, ino: Ino) -> bool {
+        let mut releases = self.busy.subscribe();
+        let closed = async {
+            while self.live_of(ino).is_some_and(|l| !l.state.lock().idle()) {
+                if releases.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(RELEASE_COMES, closed).await.is_ok()
+    }
+
     /// An artifact gets an ignored name: a copy of its bytes becomes scratch, the artifact goes to the trash. `false`: it stays one.
     async fn demote(self: &Arc<Self>, node: &Node, from: At<'_>, to: At<'_>, session: SessionId) -> Result<bool> {
-        let in_use = self.live_of(node.ino).is_some_and(|l| !l.state.lock().idle());
-        if node.kind != NodeKind::File || node.nlink > 1 || in_use {
+        if node.kind != NodeKind::File || node.nlink > 1 || !self.released_soon(node.ino).await {
             return Ok(false);
         }
         self.scratch.allow(node.size)?;
