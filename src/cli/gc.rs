@@ -43,6 +43,10 @@ pub async fn run(context: &Context, args: &GcArgs) -> Outcome {
         for hash in &report.missing {
             text.extend(["MISSING: the store has lost blob ", hash, ", which artifacts need\n"]);
         }
+        let untold = report.missing_blobs - report.missing.len() as u64;
+        if untold > 0 {
+            text.push_str(&format!("MISSING: {untold} more blobs, named in the log\n"));
+        }
         text
     })?;
     if report.missing.is_empty() { Ok(()) } else { Err(Failure::silent(2)) }

@@ -100,7 +100,8 @@ pub struct GcReport {
     pub orphan_bytes: u64,
     /// Unfinished uploads older than a day.
     pub uploads: u64,
-    /// Blobs that artifacts need and the store does not have.
+    /// Blobs that artifacts need and the store does not have: how many, and the first hundred by their hash (the log has all).
+    pub missing_blobs: u64,
     pub missing: Vec<String>,
 }
 

@@ -117,6 +117,7 @@ impl Store {
             }
             records.page.pop_front();
             if !seen.contains(&hash) && self.is_missing(hash).await? {
+                report.missing_blobs += 1;
                 if report.missing.len() < TOLD {
                     report.missing.push(hash.to_hex());
                 }
