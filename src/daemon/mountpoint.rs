@@ -7,6 +7,7 @@ use crate::artifact::{Error, Kind, Result};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::settings::Settings;
 use crate::engine::stale_mount;
+use crate::staging::flock::Flock;
 
 /// A directory that may be mounted on. No other outputfs takes it while this is held; what was made is removed in the
 /// end. (The lock is on the directory below the mount.)
@@ -14,7 +15,7 @@ use crate::engine::stale_mount;
 pub struct Mountpoint {
     path: PathBuf,
     made: bool,
-    _lock: File,
+    _lock: Flock,
 }
 
 impl Mountpoint {
@@ -52,11 +53,7 @@ impl Mountpoint {
             return Err(busy(said));
         }
         let lock = File::open(&path).map_err(|e| Error::io(said, &e))?;
-        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(busy(said)),
-            Err(e) => return Err(Error::io(said, &e.into()).into()),
-        }
+        let Some(lock) = Flock::exclusive(lock, said)? else { return Err(busy(said)) };
         // Between the look and the lock another may have mounted: then the lock is on the mount's root.
         if stale_mount::is_ours(&path)? {
             return Err(busy(said));

@@ -15,6 +15,7 @@
 //! `engine::recover`) and removes it.
 
 pub mod file;
+pub mod flock;
 pub mod follow;
 pub mod hash;
 pub mod journal;

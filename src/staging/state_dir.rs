@@ -6,10 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
+use super::flock::Flock;
 use crate::artifact::ids::MountId;
 use crate::artifact::{Error, Kind, Result};
 
@@ -157,7 +157,7 @@ pub struct MountEntry {
 pub struct MountDir {
     pub id: MountId,
     path: PathBuf,
-    _lock: File,
+    _lock: Flock,
 }
 
 impl MountDir {
@@ -180,8 +180,9 @@ impl MountDir {
             .mode(0o600)
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, &e))?;
-        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|e| Error::io(&lock_path, &e.into()))?;
+        let Some(lock) = Flock::exclusive(lock, &lock_path)? else {
+            return Err(Error::new(Kind::Busy, format!("{}: is locked by another process", lock_path.display())));
+        };
         let path = state.mounts_dir().join(id.to_string());
         std::fs::rename(&coming, &path).map_err(|e| Error::io(&path, &e))?;
         Ok(Self { id, path, _lock: lock })
@@ -193,16 +194,19 @@ impl MountDir {
     pub fn take(state: &StateDir, id: MountId) -> Result<Option<Self>> {
         let path = state.mounts_dir().join(id.to_string());
         let lock_path = path.join("lock");
-        let Some(lock) = open_lock(&lock_path)? else { return Ok(None) };
         let deadline = Instant::now() + PROBE_WAIT;
-        while !try_lock(&lock, FlockOperation::NonBlockingLockExclusive, &lock_path)? {
+        let lock = loop {
+            let Some(file) = open_lock(&lock_path)? else { return Ok(None) };
+            if let Some(lock) = Flock::exclusive(file, &lock_path)? {
+                break lock;
+            }
             if Instant::now() >= deadline {
                 return Ok(None);
             }
             std::thread::sleep(Duration::from_millis(2));
-        }
+        };
         // Another taker may have finished and removed it between our open and our lock.
-        let ours = lock.metadata().map_err(|e| Error::io(&lock_path, &e))?;
+        let ours = lock.file().metadata().map_err(|e| Error::io(&lock_path, &e))?;
         match std::fs::symlink_metadata(&lock_path) {
             Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
                 Ok(Some(Self { id, path, _lock: lock }))
@@ -294,21 +298,10 @@ fn open_lock(path: &Path) -> Result<Option<File>> {
     }
 }
 
-fn try_lock(file: &File, how: FlockOperation, path: &Path) -> Result<bool> {
-    loop {
-        match rustix::fs::flock(file, how) {
-            Ok(()) => return Ok(true),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(Error::io(path, &e.into())),
-        }
-    }
-}
-
 /// Whether somebody holds the lock at `path`; `None` when there is none (any more).
 fn is_locked(path: &Path) -> Result<Option<bool>> {
     let Some(lock) = open_lock(path)? else { return Ok(None) };
-    Ok(Some(!try_lock(&lock, FlockOperation::NonBlockingLockShared, path)?))
+    Ok(Some(Flock::shared(lock, path)?.is_none()))
 }
 
 #[cfg(test)]
@@ -389,7 +382,7 @@ mod tests {
     fn the_lock_is_not_inherited_by_programs() {
         let (_dir, state) = state();
         let mount = MountDir::create(&state).unwrap();
-        assert!(rustix::io::fcntl_getfd(&mount._lock).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
+        assert!(rustix::io::fcntl_getfd(mount._lock.file()).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! Whoever deletes blobs of a tenant holds this: one process of a state directory at a time.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 
-use rustix::fs::FlockOperation;
-
+use super::flock::Flock;
 use super::state_dir::StateDir;
 use crate::artifact::{Error, Result};
 
 /// A lock that the kernel lets go of when its process dies.
 #[derive(Debug)]
 pub struct SweepLock {
-    _file: File,
+    _lock: Flock,
 }
 
 impl SweepLock {
@@ -30,14 +29,7 @@ impl SweepLock {
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(&path)
             .map_err(|e| Error::io(&path, &e))?;
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(Self { _file: file })),
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(Error::io(&path, &e.into())),
-            }
-        }
+        Ok(Flock::exclusive(file, &path)?.map(|lock| Self { _lock: lock }))
     }
 }
 
