@@ -50,6 +50,6 @@ pub async fn a_waiter_wakes_in_time(w: &World) {
     let made = Instant::now();
     let (heard, woken) = waiter.await.unwrap();
     assert_eq!(heard, 1);
-    // 50 ms by contract; what is looked for here is a waiter that sleeps to its deadline, however loaded the machine is.
-    assert!(woken.saturating_duration_since(made) < Duration::from_secs(5));
+    // 50 ms by contract; a loaded machine gets some grace.
+    assert!(woken.saturating_duration_since(made) < Duration::from_millis(500));
 }
