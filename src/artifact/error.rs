@@ -15,8 +15,12 @@ pub struct Error {
 /// The cases that callers tell apart. Exhaustive on purpose: a new case must choose its errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Unknown, expired or deleted.
+    /// Nothing is known of it.
     NotFound,
+    /// It was there and was deleted, or replaced.
+    Deleted,
+    /// It was there and has expired.
+    Expired,
     /// The name is taken, or an idempotency key was used for other content.
     Exists,
     NotADirectory,
@@ -104,7 +108,7 @@ impl Error {
     #[must_use]
     pub fn errno(&self) -> i32 {
         match self.kind {
-            Kind::NotFound => libc::ENOENT,
+            Kind::NotFound | Kind::Deleted | Kind::Expired => libc::ENOENT,
             Kind::Exists | Kind::AttributeExists => libc::EEXIST,
             Kind::NotADirectory => libc::ENOTDIR,
             Kind::IsADirectory => libc::EISDIR,
@@ -146,6 +150,7 @@ impl Error {
     pub fn http_status(&self) -> u16 {
         match self.kind {
             Kind::NotFound | Kind::NoSuchAttribute | Kind::Stale => 404,
+            Kind::Deleted | Kind::Expired => 410,
             Kind::Exists | Kind::AttributeExists | Kind::Sealed | Kind::NotEmpty | Kind::Busy => 409,
             Kind::Forbidden | Kind::Reserved | Kind::OverQuota => 403,
             Kind::FileTooLarge | Kind::MetadataTooLarge => 413,

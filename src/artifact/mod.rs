@@ -19,6 +19,7 @@ pub mod openfile;
 pub mod query;
 pub mod quota;
 pub mod record;
+pub mod standing;
 pub mod step;
 pub mod time;
 pub mod versions;

@@ -43,6 +43,20 @@ impl FromStr for StepName {
     }
 }
 
+/// Who deleted what an attempt of a step replaced, as the trash says it.
+#[must_use]
+pub fn replacement(step: &str, number: u64) -> String {
+    format!("attempt {number} of step '{step}'")
+}
+
+/// Whether the trash says that.
+#[must_use]
+pub fn is_replacement(by: &str) -> bool {
+    by.strip_prefix("attempt ")
+        .and_then(|rest| rest.split_once(" of step '"))
+        .is_some_and(|(number, _)| number.parse::<u64>().is_ok())
+}
+
 /// Row of an attempt in its catalog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttemptId(pub i64);

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::artifact::Result;
 use crate::artifact::audit::AuditEntry;
-use crate::artifact::ids::{SessionId, TenantId};
+use crate::artifact::ids::{ArtifactId, SessionId, TenantId};
 use crate::artifact::time::Timestamp;
 
 /// Who acts, through which door.
@@ -77,4 +77,6 @@ pub struct AuditQuery {
 pub trait Audit: Send + Sync + 'static {
     /// The newest first.
     async fn audit(&self, tenant: TenantId, query: AuditQuery) -> Result<Vec<AuditEntry>>;
+    /// How an artifact ended that is no more.
+    async fn ended(&self, tenant: TenantId, artifact: ArtifactId) -> Result<Option<AuditEntry>>;
 }

@@ -360,6 +360,9 @@ pub struct PullArgs {
     /// Replace files that are there
     #[arg(short, long)]
     pub force: bool,
+    /// One artifact out of the trash: by its ID, or what was deleted last at the path
+    #[arg(long)]
+    pub deleted: bool,
 }
 
 #[derive(Debug, Args)]
@@ -371,6 +374,9 @@ pub struct InspectArgs {
     /// All versions of the path, oldest first
     #[arg(long)]
     pub versions: bool,
+    /// What is in the trash: by its ID, or what was deleted last at the path
+    #[arg(long, conflicts_with = "versions")]
+    pub deleted: bool,
 }
 
 #[derive(Debug, Args)]

@@ -17,7 +17,7 @@ pub async fn run(context: &Context, args: &InspectArgs) -> Outcome {
     if args.versions {
         return versions(context, &store, &what).await;
     }
-    let artifact = store.artifact(&what).await?;
+    let artifact = if args.deleted { store.deleted_artifact(&what).await? } else { store.artifact(&what).await? };
     let value = full(&artifact);
     context.output.object(&value, || lines(&value))?;
     Ok(())

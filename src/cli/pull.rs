@@ -25,7 +25,7 @@ use crate::engine::store::Store;
 pub async fn run(context: &Context, args: PullArgs) -> Outcome {
     let store = context.open_light().await?;
     let what = spell(&store, &args.what, args.session.session.as_ref()).await?;
-    let wanted = select(&store, &what).await?;
+    let wanted = if args.deleted { deleted(&store, &what).await? } else { select(&store, &what).await? };
     let to_stdout = args.to.as_deref() == Some(Path::new("-"));
     if to_stdout {
         let [(artifact, _)] = wanted.as_slice() else {
@@ -79,9 +79,19 @@ fn beginning_at(bar: &Bar, before: u64, total: u64, to: &Path) -> Progress {
     })
 }
 
+fn base(path: &[u8]) -> Vec<u8> {
+    path.rsplit(|&b| b == b'/').next().unwrap_or(path).to_vec()
+}
+
+/// One artifact out of the trash, under its own name.
+async fn deleted(store: &Store, what: &str) -> Result<Vec<(Artifact, Vec<u8>)>> {
+    let artifact = store.deleted_artifact(what).await?;
+    let name = base(&artifact.filename);
+    Ok(vec![(artifact, name)])
+}
+
 /// Artifacts with the path each has below the destination folder; a single file has its own name.
 async fn select(store: &Store, what: &str) -> Result<Vec<(Artifact, Vec<u8>)>> {
-    let base = |path: &[u8]| path.rsplit(|&b| b == b'/').next().unwrap_or(path).to_vec();
     let (session, path) = split(what);
     let path = path.trim_matches('/');
     if what.parse::<ArtifactId>().is_ok() || !path.is_empty() {

@@ -1,10 +1,11 @@
 //! Links: public, expiring, revocable URLs (DESIGN §8).
 
-use crate::artifact::ids::{ArtifactId, BlobHash};
+use crate::artifact::ids::BlobHash;
 use crate::artifact::link::{LinkRef, LinkToken};
-use crate::artifact::record::{Artifact, Life, Link, LinkTarget, Session};
+use crate::artifact::record::{Artifact, Link, LinkTarget, Session};
+use crate::artifact::standing::Asks;
 use crate::artifact::time::{Timestamp, Ttl};
-use crate::artifact::{Error, Result};
+use crate::artifact::{Error, Kind, Result};
 use crate::engine::store::Store;
 
 /// Of a link that was asked for without a duration: what S3 gives its presigned URLs at most.
@@ -23,8 +24,9 @@ pub struct NewLink {
 pub enum Resolved {
     Artifact(Link, Box<Artifact>),
     Session(Link, Session),
-    /// Expired, or its artifact is expired or deleted.
     Expired,
+    /// What it leads to is deleted or has expired; why.
+    Gone(Error),
     Revoked,
     Unknown,
 }
@@ -38,10 +40,7 @@ impl Store {
         let now = self.clock.now();
         let wanted = now.plus(ttl.unwrap_or(DEFAULT_TTL));
         let expires = match target {
-            LinkTarget::Artifact(id) => {
-                let artifact = self.standing(id, now).await?;
-                earlier(wanted, artifact.ok_or_else(|| gone(id))?.expires)
-            }
+            LinkTarget::Artifact(id) => earlier(wanted, self.standing(id, Asks::Standing).await?.expires),
             LinkTarget::Session(id) => {
                 let session = self.catalog.session_by_id(id).await?;
                 session
@@ -105,21 +104,16 @@ impl Store {
             return Ok(Resolved::Expired);
         }
         Ok(match link.target {
-            LinkTarget::Artifact(id) => match self.standing(id, now).await? {
-                Some(artifact) => Resolved::Artifact(link, Box::new(artifact)),
-                None => Resolved::Expired,
+            LinkTarget::Artifact(id) => match self.standing(id, Asks::Standing).await {
+                Ok(artifact) => Resolved::Artifact(link, Box::new(artifact)),
+                Err(e) if matches!(e.kind, Kind::Deleted | Kind::Expired | Kind::NotFound) => Resolved::Gone(e),
+                Err(e) => return Err(e),
             },
             LinkTarget::Session(id) => match self.catalog.session_by_id(id).await? {
                 Some(session) => Resolved::Session(link, session),
                 None => Resolved::Expired,
             },
         })
-    }
-
-    /// The artifact if people may still see it: an earlier version keeps its links, a deleted one does not.
-    async fn standing(&self, id: ArtifactId, now: Timestamp) -> Result<Option<Artifact>> {
-        let artifact = self.catalog.artifact(self.tenant.id, id, now).await?;
-        Ok(artifact.filter(|a| a.life != Life::Trashed))
     }
 }
 
@@ -128,8 +122,4 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, other) => one.or(other),
     }
-}
-
-fn gone(id: ArtifactId) -> Error {
-    Error::not_found(format!("{id} does not exist: it may have expired or been deleted"))
 }

@@ -6,7 +6,6 @@
 pub mod browse;
 pub mod clock;
 pub mod failpoints;
-pub mod fate;
 pub mod gc;
 pub mod ingest;
 pub mod keys;
@@ -28,6 +27,7 @@ pub mod scratch;
 pub mod seal;
 pub mod settle;
 pub(crate) mod stale_mount;
+pub mod standing;
 pub mod status;
 pub mod steps;
 pub mod store;

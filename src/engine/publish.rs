@@ -2,8 +2,8 @@
 
 use crate::artifact::ids::ArtifactId;
 use crate::artifact::link::LinkToken;
-use crate::artifact::record::{Life, Link, LinkTarget};
-use crate::artifact::{Error, Kind, Result};
+use crate::artifact::record::{Link, LinkTarget};
+use crate::artifact::{Kind, Result};
 use crate::catalog::doors::Publication;
 use crate::engine::store::Store;
 
@@ -23,9 +23,6 @@ impl Store {
     /// `NotFound`.
     pub async fn publish(&self, id: ArtifactId, wish: PageWish) -> Result<(Publication, String)> {
         let artifact = self.artifact_by_id(id).await?;
-        if artifact.life == Life::Trashed {
-            return Err(Error::not_found(format!("{id} is deleted")));
-        }
         let now = self.clock.now();
         let known = self.catalog.publication(self.tenant.id, id).await?;
         let generation = known.as_ref().map_or(0, |k| k.generation + u64::from(k.withdrawn.is_some()));

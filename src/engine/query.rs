@@ -4,6 +4,8 @@ use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::{Name, SessionName, display_bytes, split_path};
 use crate::artifact::query::{Page, Query, Usage};
 use crate::artifact::record::{Artifact, Life, LinkTarget, Node, NodeKind, Session, SessionSummary};
+use crate::artifact::standing::Asks;
+use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::engine::store::Store;
 
@@ -28,8 +30,11 @@ impl Store {
     ///
     /// # Errors
     /// Of the catalog.
-    pub async fn find_all(&self, mut query: Query) -> Result<Vec<Artifact>> {
-        let now = self.clock.now();
+    pub async fn find_all(&self, query: Query) -> Result<Vec<Artifact>> {
+        self.find_all_at(query, self.clock.now()).await
+    }
+
+    async fn find_all_at(&self, mut query: Query, now: Timestamp) -> Result<Vec<Artifact>> {
         let mut all = Vec::new();
         loop {
             let page = self.catalog.find(&query, now).await?;
@@ -55,10 +60,10 @@ impl Store {
         found.ok_or_else(|| Error::not_found(format!("there is no session '{name}'")))
     }
 
-    /// The artifact that `what` names: `art_…` (live or not) or `session/path` (the live one; also `session:path`).
+    /// The artifact that `what` names: `art_…` (also an earlier version) or `session/path` (the live one; also `session:path`).
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` when it has neither form; `IsADirectory`.
+    /// As [`Store::standing`]; `Invalid` when it has neither form; `IsADirectory`.
     pub async fn artifact(&self, what: &str) -> Result<Artifact> {
         if let Ok(id) = what.parse::<ArtifactId>() {
             return self.artifact_by_id(id).await;
@@ -69,8 +74,7 @@ impl Store {
     }
 
     pub(crate) async fn artifact_by_id(&self, id: ArtifactId) -> Result<Artifact> {
-        let found = self.catalog.artifact(self.tenant.id, id, self.clock.now()).await?;
-        found.ok_or_else(|| Error::not_found(format!("there is no artifact {id}: it may have expired")))
+        self.standing(id, Asks::Standing).await
     }
 
     /// The same for links: also `session` alone (with or without `/` or `:` at its end).
@@ -110,9 +114,12 @@ impl Store {
     /// The live artifact at `path`.
     ///
     /// # Errors
-    /// As [`Store::lookup_path`]; `IsADirectory`.
+    /// As [`Store::lookup_path`]; `Deleted` or `Expired` for a file that was there; `IsADirectory`.
     pub async fn artifact_at(&self, session: &Session, path: &[u8]) -> Result<Artifact> {
-        let found = self.lookup_path(session, path).await?;
+        let found = match self.lookup_path(session, path).await {
+            Err(e) if e.kind == Kind::NotFound => return Err(self.absence(session, path).await?),
+            found => found?,
+        };
         match (found.node.kind, found.node.content) {
             (NodeKind::File, Some((id, _))) => self.artifact_by_id(id).await,
             (NodeKind::Dir, _) => {
@@ -143,11 +150,17 @@ impl Store {
         if versions.is_empty() { Err(missing(session, path)) } else { Ok(versions) }
     }
 
-    /// Everything of one life at one path, newest first: also what stands in the trash.
-    pub(crate) async fn at_path(&self, session: &Session, path: &[u8], life: Life) -> Result<Vec<Artifact>> {
+    /// Everything of one life at one path, newest first, as of `now`: also what stands in the trash.
+    pub(crate) async fn at_path(
+        &self,
+        session: &Session,
+        path: &[u8],
+        life: Life,
+        now: Timestamp,
+    ) -> Result<Vec<Artifact>> {
         let filename = split_path(path)?.iter().map(Name::as_bytes).collect::<Vec<_>>().join(&b'/');
         let query = Query { session: Some(session.id), filename: Some(filename), life, ..Query::all(self.tenant.id) };
-        self.find_all(query).await
+        self.find_all_at(query, now).await
     }
 
     /// # Errors
@@ -158,7 +171,7 @@ impl Store {
 }
 
 /// `session/path` or `session:path`; the earlier of the two marks divides.
-fn split_address(what: &str) -> Result<(&str, &str)> {
+pub(crate) fn split_address(what: &str) -> Result<(&str, &str)> {
     what.split_once(['/', ':'])
         .filter(|(_, path)| !path.is_empty())
         .ok_or_else(|| Error::invalid(format!("'{what}' names no artifact: write its ID (art_…) or SESSION/PATH")))

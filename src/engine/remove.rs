@@ -4,8 +4,9 @@ use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::display_bytes;
 use crate::artifact::query::Query;
 use crate::artifact::record::{Artifact, Life, NodeKind, Session};
+use crate::artifact::standing::Asks;
 use crate::artifact::time::Ttl;
-use crate::artifact::{Error, Kind, Result};
+use crate::artifact::{Error, Result};
 use crate::catalog::upkeep::{Cleared, Swept};
 use crate::catalog::{LabelChange, Origin};
 use crate::engine::query::missing;
@@ -93,10 +94,11 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Sealed`.
     pub async fn restore(&self, session: &Session, path: &[u8], version: Option<u64>) -> Result<Artifact> {
-        let mut candidates = self.at_path(session, path, Life::Trashed).await?;
+        let now = self.clock.now();
+        let mut candidates = self.at_path(session, path, Life::Trashed, now).await?;
         if version.is_some() {
-            candidates.extend(self.at_path(session, path, Life::Superseded).await?);
-            candidates.extend(self.at_path(session, path, Life::Live).await?);
+            candidates.extend(self.at_path(session, path, Life::Superseded, now).await?);
+            candidates.extend(self.at_path(session, path, Life::Live, now).await?);
         }
         let chosen = match version {
             Some(version) => candidates.into_iter().find(|a| a.version == version),
@@ -115,7 +117,7 @@ impl Store {
     /// `NotFound`, `Sealed`.
     pub async fn restore_artifact(&self, id: ArtifactId) -> Result<Artifact> {
         // Of this tenant, that is.
-        self.artifact_by_id(id).await?;
+        self.standing(id, Asks::Deleted).await?;
         let first = self.catalog.reserve(2).await?;
         let fresh = (Ino(first), first + 1);
         self.catalog.restore(Origin::NOBODY, id, self.new_artifact_id(), fresh, self.clock.now()).await
@@ -168,8 +170,8 @@ impl Store {
 
 fn must_live(artifact: &Artifact) -> Result<()> {
     match artifact.life {
-        Life::Live => Ok(()),
         Life::Superseded => Err(Error::invalid(format!("{} is an earlier version: name the newest one", artifact.id))),
-        Life::Trashed => Err(Error::new(Kind::NotFound, format!("{} is deleted already", artifact.id))),
+        // (What is in the trash does not get here.)
+        Life::Live | Life::Trashed => Ok(()),
     }
 }

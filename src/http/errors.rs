@@ -78,6 +78,8 @@ impl From<Error> for Problem {
 fn code(kind: Kind) -> &'static str {
     match kind {
         Kind::NotFound | Kind::NoSuchAttribute | Kind::Stale => "not_found",
+        Kind::Deleted => "artifact_already_deleted",
+        Kind::Expired => "artifact_expired",
         Kind::Exists | Kind::AttributeExists => "conflict",
         Kind::NotEmpty => "not_empty",
         Kind::Sealed => "session_sealed",

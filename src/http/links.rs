@@ -9,7 +9,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::artifact::ids::ArtifactId;
 use crate::artifact::link::LinkToken;
-use crate::artifact::record::{Artifact, Life, Session};
+use crate::artifact::record::{Artifact, Session};
+use crate::artifact::standing::Asks;
 use crate::artifact::{Error, Kind};
 use crate::engine::links::Resolved;
 use crate::http::App;
@@ -109,6 +110,8 @@ async fn resolve(app: &App, token: &LinkToken) -> Result<Target, Problem> {
         Resolved::Expired => {
             Err(Problem::new(StatusCode::GONE, "link_expired", "This link has expired. Ask for a new one."))
         }
+        // Gone to whoever holds the link, whatever became of it.
+        Resolved::Gone(why) => Err(Problem { status: StatusCode::GONE, ..why.into() }),
         Resolved::Revoked => {
             Err(Problem::new(StatusCode::GONE, "link_revoked", "This link was withdrawn by whoever shared it."))
         }
@@ -127,10 +130,13 @@ fn no_such_file() -> Problem {
 /// The artifact of this session with that ID (also an earlier version: a page that is open stays right) or at that path.
 pub(in crate::http) async fn find(app: &App, session: &Session, name: &[u8]) -> Result<Option<Artifact>, Error> {
     let text = std::str::from_utf8(name).unwrap_or_default();
-    let found = if text.parse::<ArtifactId>().is_ok() {
-        app.store.artifact(text).await.map(|a| (a.session == session.id && a.life != Life::Trashed).then_some(a))
-    } else {
-        Ok(None)
+    let former = match text.parse() {
+        Ok(id) => app.store.catalog.former(app.store.tenant.id, id).await?.filter(|a| a.session == session.id),
+        Err(_) => None,
+    };
+    let found = match former {
+        Some(former) => app.store.standing(former.id, Asks::Standing).await.map(Some),
+        None => Ok(None),
     };
     let found = match found {
         Ok(None) => app.store.artifact_at(session, name).await.map(Some),
@@ -138,8 +144,9 @@ pub(in crate::http) async fn find(app: &App, session: &Session, name: &[u8]) -> 
     };
     match found {
         Ok(artifact) => Ok(artifact),
+        Err(e) if matches!(e.kind, Kind::Deleted | Kind::Expired | Kind::Forbidden) => Err(e),
         // A path that names no file, whatever the reason, is not found.
-        Err(e) if e.http_status() < 500 && e.kind != Kind::Forbidden => Ok(None),
+        Err(e) if e.http_status() < 500 => Ok(None),
         Err(e) => Err(e),
     }
 }

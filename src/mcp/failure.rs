@@ -32,6 +32,8 @@ pub fn retry(kind: Kind) -> Retry {
 pub fn code(kind: Kind) -> &'static str {
     match kind {
         Kind::NotFound | Kind::Stale => "not_found",
+        Kind::Deleted => "artifact_already_deleted",
+        Kind::Expired => "artifact_expired",
         Kind::Sealed => "session_sealed",
         Kind::FileTooLarge => "file_too_large",
         Kind::OverQuota => "quota_exceeded",
@@ -98,7 +100,7 @@ pub fn protocol(error: &Error) -> ErrorData {
     let message = sentence(error);
     let data = Some(data(error, &message));
     match error.kind {
-        Kind::NotFound => ErrorData::resource_not_found(message, data),
+        Kind::NotFound | Kind::Deleted | Kind::Expired => ErrorData::resource_not_found(message, data),
         _ if error.http_status() < 500 => ErrorData::invalid_params(message, data),
         _ => ErrorData::internal_error(message, data),
     }

@@ -88,9 +88,10 @@ fn a_retry_replaces(store: Store) {
     assert_eq!(steps(&sandbox)[1..], [(1, "failed".into(), 3.into()), (2, "succeeded".into(), 0.into())]);
     let told: Value = serde_json::from_slice(&std::fs::read(sandbox.path().join("report.json")).unwrap()).unwrap();
     assert_eq!((&told["step"]["attempt"], &told["step"]["replaced"]), (&2.into(), &2.into()));
-    // Still reachable by ID, and restorable.
+    // Gone by its ID too, but not lost, and restorable.
     let id = report["artifact_id"].as_str().unwrap();
-    assert_eq!(sandbox.cli("pull", &[id, "-"]), "one");
+    assert_eq!(sandbox.try_cli("pull", &[id, "-"]).status.code(), Some(1));
+    assert_eq!(sandbox.cli("pull", &["--deleted", id, "-"]), "one");
     let trash = json(&sandbox, "trash", &["ls", "s1", "--json"]);
     assert!(trash.to_string().contains("attempt 2 of step 'report'"), "{trash}");
     sandbox.cli("trash", &["restore", id]);

@@ -71,7 +71,7 @@ fn an_earlier_version_stays_reachable_and_a_deleted_file_does_not() {
     let link = server.link_to_session("run");
     assert_eq!(server.get(&format!("{link}/f/{}", first.id), &[]).text(), "one");
     assert_eq!(server.get(&format!("{link}/f/a.txt"), &[]).text(), "two");
-    assert_eq!(server.get(&format!("{link}/f/{}", gone.id), &[]).status, 404);
+    assert_eq!(server.get(&format!("{link}/f/{}", gone.id), &[]).status, 410);
     let page = server.get(&link, &[]);
     assert!(page.text().contains("version 2") && !page.text().contains("b.txt"));
 }

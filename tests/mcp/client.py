@@ -134,7 +134,7 @@ async def everything(client, session, with_paths):
     assert re.search(r"/lnk_[0-9A-Za-z]+$", link["url"]) and link["artifact_id"] == note["artifact_id"]
     assert record(await client.call_tool("create_download_link", {"session_id": session}))["artifact_id"] is None
     assert record(await client.call_tool("delete_artifact", {"artifact_id": blob["artifact_id"]}))["deleted"]
-    refused(await client.call_tool("delete_artifact", {"artifact_id": blob["artifact_id"]}), "not_found")
+    refused(await client.call_tool("delete_artifact", {"artifact_id": blob["artifact_id"]}), "artifact_already_deleted")
     sealed = record(await client.call_tool("seal_session", {"session_id": session}))
     assert sealed["status"] == "sealed" and sealed["artifact_count"] == (3 if with_paths else 1), sealed
     message = refused(

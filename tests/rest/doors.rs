@@ -7,10 +7,16 @@ use crate::support::{MountOptions, Store, TestMount};
 
 #[track_caller]
 fn one_session_through_both(store: Store) {
-    let mount = TestMount::with(store, MountOptions::new().session("s1"));
+    beside_a_mount("doors.py", store, MountOptions::new());
+}
+
+/// Runs a script of this folder with a mount of session `s1`.
+#[track_caller]
+fn beside_a_mount(script: &str, store: Store, options: MountOptions) {
+    let mount = TestMount::with(store, options.session("s1"));
     let sandbox = mount.sandbox();
     let mut python = sandbox.program("python3");
-    python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rest/doors.py"));
+    python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rest").join(script));
     python.arg(env!("CARGO_BIN_EXE_outputfs")).args(sandbox.store_args()).arg(mount.path());
     succeeded(python);
 }
@@ -23,4 +29,14 @@ fn one_session_through_mount_and_client_local() {
 #[test]
 fn one_session_through_mount_and_client_s3() {
     one_session_through_both(Store::S3);
+}
+
+#[test]
+fn what_is_gone_is_gone_at_every_door_local() {
+    beside_a_mount("gone.py", Store::Local, MountOptions::new());
+}
+
+#[test]
+fn what_is_gone_is_gone_at_every_door_s3_without_passthrough() {
+    beside_a_mount("gone.py", Store::S3, MountOptions::new().no_passthrough());
 }

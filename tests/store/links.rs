@@ -55,7 +55,9 @@ async fn a_link_never_outlives_its_artifact() {
     let made = store.create_link(LinkTarget::Artifact(artifact.id), Some(Ttl::Never)).await.unwrap();
     assert_eq!(made.link.expires, store.artifact("run/a").await.unwrap().expires);
     store.rm("run/a").await.unwrap();
-    assert!(matches!(store.resolve_link(token(&made.url)).await.unwrap(), Resolved::Expired));
+    assert!(
+        matches!(store.resolve_link(token(&made.url)).await.unwrap(), Resolved::Gone(why) if why.kind == Kind::Deleted)
+    );
     let gone = store.create_link(LinkTarget::Artifact(artifact.id), None).await;
-    assert_eq!(gone.err().unwrap().kind, Kind::NotFound);
+    assert_eq!(gone.err().unwrap().kind, Kind::Deleted);
 }

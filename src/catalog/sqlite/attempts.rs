@@ -9,7 +9,7 @@ use super::{SqliteCatalog, make, tree, write_something};
 use crate::artifact::ids::{Ino, MountId, SessionId};
 use crate::artifact::name::Name;
 use crate::artifact::record::NodeKind;
-use crate::artifact::step::{Attempt, AttemptId, AttemptState, StepName};
+use crate::artifact::step::{self, Attempt, AttemptId, AttemptState, StepName};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
 use crate::catalog::Origin;
@@ -92,7 +92,7 @@ fn replace(c: &Connection, origin: Origin, attempt: &Attempt, now: Timestamp) ->
             Ok((codec::ino(r, 0)?, codec::name(r, 1)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
-    let by = format!("attempt {} of step '{}'", attempt.number, attempt.step);
+    let by = step::replacement(&attempt.step, attempt.number);
     let mut replaced = 0;
     for (parent, name) in names {
         let Some(entry) = tree::entry(c, parent, &name, now)?.filter(|e| e.node.kind == NodeKind::File) else {

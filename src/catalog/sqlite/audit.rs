@@ -11,7 +11,7 @@ use rusqlite::{Connection, params, params_from_iter};
 use super::{SqliteCatalog, codec, paths};
 use crate::artifact::Result;
 use crate::artifact::audit::AuditEntry;
-use crate::artifact::ids::{Ino, SessionId, TenantId};
+use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
 use crate::artifact::name::Name;
 use crate::artifact::time::Timestamp;
 use crate::catalog::audit::{Actor, Audit, AuditQuery};
@@ -65,10 +65,7 @@ pub fn directory_renamed(c: &Connection, session: SessionId, old: &[u8], parent:
 #[async_trait]
 impl Audit for SqliteCatalog {
     async fn audit(&self, tenant: TenantId, query: AuditQuery) -> Result<Vec<AuditEntry>> {
-        let mut sql = String::from(
-            "SELECT u.seq, u.at, u.what, s.name, u.artifact, u.parent, u.name, u.door, u.who, u.detail FROM audit u \
-             LEFT JOIN sessions s ON s.id = u.session WHERE u.tenant = ?",
-        );
+        let mut sql = format!("{ENTRY} WHERE u.tenant = ?");
         let mut values: Vec<Value> = vec![tenant.0.into()];
         let mut and = |text: &str, value: Value| {
             sql.push_str(text);
@@ -84,38 +81,51 @@ impl Audit for SqliteCatalog {
             and(" AND u.seq < ?", codec::int(before).into());
         }
         and(" ORDER BY u.seq DESC LIMIT ?", query.limit.into());
-        self.scan(move |c| {
-            let mut stmt = c.prepare_cached(&sql)?;
-            let rows = stmt.query_map(params_from_iter(values), |r| {
-                let parent = codec::opt_uint(r, 5)?.map(Ino);
-                let entry = AuditEntry {
-                    seq: codec::uint(r, 0)?,
-                    at: codec::time(r, 1)?,
-                    what: r.get(2)?,
-                    session: r.get::<_, Option<String>>(3)?.filter(|s| !s.is_empty()),
-                    artifact: codec::opt_artifact_id(r, 4)?,
-                    path: r.get(6)?,
-                    door: r.get(7)?,
-                    who: r.get(8)?,
-                    detail: r.get(9)?,
-                };
-                Ok((parent, entry))
-            })?;
-            let mut found = Vec::new();
-            for row in rows {
-                let (parent, mut entry) = row?;
-                if let (Some(parent), Some(name)) = (parent, entry.path.as_mut()) {
-                    // A directory that is gone leaves the name alone.
-                    let mut dir = paths::path(c, parent).unwrap_or_default();
-                    if !dir.is_empty() {
-                        dir.push(b'/');
-                        name.splice(0..0, dir);
-                    }
-                }
-                found.push(entry);
-            }
-            Ok(found)
-        })
-        .await
+        self.scan(move |c| entries(c, &sql, values)).await
     }
+
+    async fn ended(&self, tenant: TenantId, artifact: ArtifactId) -> Result<Option<AuditEntry>> {
+        let sql = format!(
+            "{ENTRY} WHERE u.tenant = ? AND u.artifact = ? AND u.what IN ('expire', 'purge', 'prune', 'replace') \
+             ORDER BY u.seq DESC LIMIT 1"
+        );
+        let values = vec![tenant.0.into(), codec::id_bytes(artifact).to_vec().into()];
+        self.scan(move |c| Ok(entries(c, &sql, values)?.pop())).await
+    }
+}
+
+const ENTRY: &str = "SELECT u.seq, u.at, u.what, s.name, u.artifact, u.parent, u.name, u.door, u.who, u.detail FROM audit u \
+    LEFT JOIN sessions s ON s.id = u.session";
+
+fn entries(c: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<AuditEntry>> {
+    let mut stmt = c.prepare_cached(sql)?;
+    let rows = stmt.query_map(params_from_iter(values), |r| {
+        let parent = codec::opt_uint(r, 5)?.map(Ino);
+        let entry = AuditEntry {
+            seq: codec::uint(r, 0)?,
+            at: codec::time(r, 1)?,
+            what: r.get(2)?,
+            session: r.get::<_, Option<String>>(3)?.filter(|s| !s.is_empty()),
+            artifact: codec::opt_artifact_id(r, 4)?,
+            path: r.get(6)?,
+            door: r.get(7)?,
+            who: r.get(8)?,
+            detail: r.get(9)?,
+        };
+        Ok((parent, entry))
+    })?;
+    let mut found = Vec::new();
+    for row in rows {
+        let (parent, mut entry) = row?;
+        if let (Some(parent), Some(name)) = (parent, entry.path.as_mut()) {
+            // A directory that is gone leaves the name alone.
+            let mut dir = paths::path(c, parent).unwrap_or_default();
+            if !dir.is_empty() {
+                dir.push(b'/');
+                name.splice(0..0, dir);
+            }
+        }
+        found.push(entry);
+    }
+    Ok(found)
 }

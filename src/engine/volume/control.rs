@@ -228,7 +228,10 @@ impl Volume {
     async fn artifact_at(self: &Arc<Self>, session: SessionId, path: &[Name]) -> Result<Artifact> {
         let (session, path) = self.in_session(session, path).await?;
         let root = self.root_of(session).await?;
-        let attr = self.walk(root, path).await?;
+        let attr = match self.walk(root, path).await {
+            Err(e) if e.kind == Kind::NotFound => return Err(self.absence(session, path).await.unwrap_or(e)),
+            found => found?,
+        };
         // A file that is being written has an ID once it is committed.
         self.settle_birth(attr.ino).await?;
         let node = self.store.catalog.node(attr.ino, self.now()).await?;
@@ -237,6 +240,12 @@ impl Volume {
         };
         let found = self.store.catalog.artifact(self.store.tenant.id, id, self.now()).await?;
         found.ok_or_else(|| Error::not_found("the file has expired"))
+    }
+
+    async fn absence(&self, session: SessionId, path: &[Name]) -> Result<Error> {
+        let session = self.store.catalog.session_by_id(session).await?;
+        let session = session.ok_or_else(|| Error::not_found("the session is gone"))?;
+        self.store.absence(&session, &path.iter().map(Name::as_bytes).collect::<Vec<_>>().join(&b'/')).await
     }
 
     async fn root_of(&self, session: SessionId) -> Result<Ino> {
@@ -261,7 +270,7 @@ impl Volume {
     /// What a link is to lead to. A last word that was to be a time to live and is none is called that, where the rest names a file.
     async fn linkable(self: &Arc<Self>, session: SessionId, path: &[Name]) -> Result<Artifact> {
         let missing = match self.artifact_at(session, path).await {
-            Err(e) if e.kind == Kind::NotFound => e,
+            Err(e) if matches!(e.kind, Kind::NotFound | Kind::Deleted | Kind::Expired) => e,
             done => return done,
         };
         let Some((last, dirs)) = path.split_last() else { return Err(missing) };

@@ -13,6 +13,7 @@ use crate::artifact::ids::{ArtifactId, Ino, SessionId};
 use crate::artifact::name::{Name, SessionName};
 use crate::artifact::query::{Query, parse_condition};
 use crate::artifact::record::{Artifact, Life, NodeKind};
+use crate::artifact::standing::Asks;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result, manifest};
 
@@ -45,6 +46,8 @@ pub(super) enum What {
     VersionsOf(Ino, Name),
     Trash(SessionId),
     Artifact(ArtifactId),
+    /// The same out of the trash.
+    Trashed(ArtifactId),
 }
 
 /// Both directions of the numbering.
@@ -93,7 +96,8 @@ impl Volume {
     fn artifact_attr(&self, artifact: &Artifact) -> Attr {
         // In the trash, the time of the deletion.
         let at = artifact.deleted.filter(|_| artifact.life == Life::Trashed).unwrap_or(artifact.created);
-        self.hidden_node(What::Artifact(artifact.id), NodeKind::File, 0o444, artifact.size, at)
+        let what = if artifact.life == Life::Trashed { What::Trashed } else { What::Artifact };
+        self.hidden_node(what(artifact.id), NodeKind::File, 0o444, artifact.size, at)
     }
 
     /// `None`: no hidden entry of that name here.
@@ -130,8 +134,8 @@ impl Volume {
         match what {
             What::ById(session) => {
                 let Ok(id) = name.to_string().parse::<ArtifactId>() else { return Ok(None) };
-                let found = self.store.catalog.artifact(self.store.tenant.id, id, now).await?;
-                Ok(found.filter(|a| session == SessionId::NONE || a.session == session).map(|a| self.artifact_attr(&a)))
+                let found = self.shown(&What::Artifact(id)).await?;
+                Ok((session == SessionId::NONE || found.session == session).then(|| self.artifact_attr(&found)))
             }
             What::Where(session, mut conditions) => {
                 if let Ok(condition) = parse_condition(&name.to_string()) {
@@ -166,7 +170,7 @@ impl Volume {
                 let listed = self.trashed(session).await?;
                 Ok(listed.into_iter().find(|l| l.name == name.as_bytes()).map(|l| l.attr))
             }
-            What::Ctl(_) | What::Manifest(_) | What::Pointer(_) | What::Artifact(_) => {
+            What::Ctl(_) | What::Manifest(_) | What::Pointer(_) | What::Artifact(_) | What::Trashed(_) => {
                 Err(Error::new(Kind::NotADirectory, "not a directory"))
             }
         }
@@ -185,10 +189,7 @@ impl Volume {
                 let size = target.len() as u64;
                 self.hidden_node(what, NodeKind::Symlink, 0o777, size, now)
             }
-            What::Artifact(id) => {
-                let found = self.store.catalog.artifact(self.store.tenant.id, id, now).await?;
-                self.artifact_attr(&found.ok_or_else(|| Error::not_found(format!("{id}: no such artifact")))?)
-            }
+            What::Artifact(_) | What::Trashed(_) => self.artifact_attr(&self.shown(&what).await?),
             _ => self.hidden_node(what, NodeKind::Dir, 0o555, 4096, now),
         })
     }
@@ -203,8 +204,24 @@ impl Volume {
     /// The artifact behind a hidden inode, for its attributes.
     pub(super) fn hidden_artifact(&self, ino: Ino) -> Option<ArtifactId> {
         match self.hidden.what(ino) {
-            Ok(What::Artifact(id)) => Some(id),
+            Ok(What::Artifact(id) | What::Trashed(id)) => Some(id),
             _ => None,
+        }
+    }
+
+    /// The artifact that a hidden file shows: what is deleted is in `.trash` and nowhere else.
+    ///
+    /// # Errors
+    /// `NotFound`, `Deleted`, `Expired`.
+    pub(super) async fn shown(&self, what: &What) -> Result<Artifact> {
+        match *what {
+            What::Artifact(id) => self.store.standing(id, Asks::Standing).await,
+            What::Trashed(id) => {
+                let artifact = self.store.standing(id, Asks::Deleted).await?;
+                let gone = || Error::not_found(format!("{id} is not in the trash any more"));
+                (artifact.life == Life::Trashed).then_some(artifact).ok_or_else(gone)
+            }
+            _ => Err(Error::not_found("not an artifact")),
         }
     }
 
@@ -336,9 +353,8 @@ impl Volume {
                 let bytes = self.manifest_bytes(session).await?.ok_or_else(|| Error::not_found("not sealed"))?;
                 (Handle::Fixed(bytes), How::Direct)
             }
-            What::Artifact(id) => {
-                let found = self.store.catalog.artifact(self.store.tenant.id, id, self.now()).await?;
-                let artifact = found.ok_or_else(|| Error::not_found(format!("{id}: no such artifact")))?;
+            What::Artifact(_) | What::Trashed(_) => {
+                let artifact = self.shown(&what).await?;
                 (Handle::Content(self.store.reader(&artifact).await?), How::Cached { keep: true })
             }
             _ => return Err(Error::new(Kind::IsADirectory, "is a directory")),

@@ -30,9 +30,10 @@ impl Volume {
     async fn subject(&self, ino: Ino) -> Result<Subject> {
         let now = self.now();
         if hidden::is_hidden(ino) {
-            let Some(id) = self.hidden_artifact(ino) else { return Ok(Subject::Other) };
-            let found = self.store.catalog.artifact(self.store.tenant.id, id, now).await?;
-            let artifact = found.ok_or_else(|| Error::not_found(format!("{id}: no such artifact")))?;
+            if self.hidden_artifact(ino).is_none() {
+                return Ok(Subject::Other);
+            }
+            let artifact = self.shown(&self.hidden.what(ino)?).await?;
             let labels = Labels { explicit: artifact.metadata.clone(), ..Labels::default() };
             return Ok(Subject::File(Box::new(artifact), labels));
         }

@@ -26,9 +26,9 @@ use axum::routing::{delete, get, post, put};
 
 use crate::artifact::key::Rate;
 use crate::artifact::record::Artifact;
+use crate::artifact::standing::Asks;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind};
-use crate::engine::fate::Fate;
 use crate::http::App;
 use crate::http::auth::{self, Buckets};
 use crate::http::errors::Problem;
@@ -115,14 +115,9 @@ pub fn invalid(message: impl Into<String>) -> Problem {
 /// # Errors
 /// 404 and 410.
 pub async fn standing(app: &App, id: &str) -> Result<Artifact, Problem> {
-    match app.store.fate(id).await? {
-        Fate::Standing(artifact) => Ok(*artifact),
-        Fate::Deleted => {
-            Err(Problem::new(StatusCode::GONE, "artifact_already_deleted", "The artifact has been deleted."))
-        }
-        Fate::Expired => Err(Problem::new(StatusCode::GONE, "artifact_expired", "The artifact has expired.")),
-        Fate::Unknown => Err(Problem::new(StatusCode::NOT_FOUND, "artifact_not_found", "There is no such artifact.")),
-    }
+    let unknown = || Problem::new(StatusCode::NOT_FOUND, "artifact_not_found", "There is no such artifact.");
+    let id = id.parse().map_err(|_| unknown())?;
+    app.store.standing(id, Asks::Standing).await.map_err(problem)
 }
 
 /// A moment so many seconds from now.
