@@ -1,7 +1,8 @@
 //! The architecture's rules, read from the sources: which layer may use which, who may use which crate, that a
-//! panic has a reason, that files stay small. Each rule is shown to be able to fail.
+//! panic has a reason, that files stay small, that a test's shell can fail. Each rule is shown to be able to fail.
 
 mod rules;
+mod shell;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -82,6 +83,25 @@ fn files_stay_small() {
         .map(|(path, text)| format!("{path}: {} lines", text.lines().count()))
         .collect();
     assert!(large.is_empty(), "over {MAX_LINES} lines, split by operation family:\n  {}", large.join("\n  "));
+}
+
+/// The scripts among a test's literals. What is no shell holds neither a lone `!` nor a `&&` between commands, as a rule.
+fn blind(path: &str, text: &str) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (line, script) in source::literals(text) {
+        for blind in shell::blind(&script) {
+            let line = line + script[..blind.offset].matches('\n').count();
+            faults.push(Fault { path: path.to_owned(), line, what: blind.what.to_owned() });
+        }
+    }
+    faults
+}
+
+#[test]
+fn every_assertion_of_a_script_can_fail() {
+    let tests = read("tests").into_iter().filter(|(path, _)| !path.starts_with("tests/arrows/"));
+    let faults: Vec<Fault> = tests.flat_map(|(path, text)| blind(&path, &text)).collect();
+    none("`bash -e` goes on after these", &faults);
 }
 
 /// The rules on made-up sources: what each must report, and what it must let pass.
@@ -184,5 +204,90 @@ mod can_fail {
         let sources = source::production(&files.map(|(p, t)| (p.to_owned(), t.to_owned())));
         let paths: Vec<&str> = sources.iter().map(|s| s.path.as_str()).collect();
         assert_eq!(paths, ["src/engine/mod.rs", "src/engine/real.rs"]);
+    }
+
+    fn lines(text: &str) -> Vec<usize> {
+        blind("tests/x.rs", text).into_iter().map(|f| f.line).collect()
+    }
+
+    #[test]
+    fn negations_that_nobody_reads_are_seen() {
+        for script in [
+            "! rm a; true",
+            "true; ! rm a",
+            "true\n! rm a",
+            "x && ! rm a",
+            "x | ! grep y",
+            "if x; then ! rm a; fi",
+            "for f in a; do ! rm $f; done",
+            "f() { ! rm a; }",
+            "f() {{ ! rm a; }}",
+            "(! rm a)",
+            "[ \"$(! rm a)\" = b ]",
+            "cat <<X; ! rm a\ntext\nX",
+            "cat <<'X'\ntext\nX\n! rm a",
+            "case $x in a) ! rm a ;; esac",
+            "echo \"it's\"; ! rm a",
+            "echo 2>&1; ! rm a # it's",
+        ] {
+            assert_eq!(shell::blind(script).len(), 1, "{script}");
+        }
+        assert_eq!(lines("fn f() {\n    sh(\"a; ! b\", p);\n    sh(r#\"a\n ! b\"#, p);\n}"), [2, 4]);
+        for script in [
+            "if ! rm a; then b; fi",
+            "while ! rm a; do b; done",
+            "if a; then b; elif ! c; then d; fi",
+            "until ! rm a && ! rm b; do c; done",
+            "[ ! -e a ]; [[ ! -e b ]]",
+            "echo hi!; echo '! rm a'; echo \"! rm a\"",
+            "cat <<X\n! rm a\nX",
+            "cat <<-'X' > f; b\n! rm a\n\tX\nb",
+            "a # ! rm b",
+            "refuses rm a",
+            "!",
+            "printf '!x\\n' > f; find . ! -name b",
+        ] {
+            assert_eq!(shell::blind(script), [], "{script}");
+        }
+    }
+
+    #[test]
+    fn lists_that_are_half_blind_are_seen() {
+        for script in [
+            "a && b; c",
+            "a && b\nc",
+            "a &&\nb\nc",
+            "a || b && c; d",
+            "{ a && b; }; c",
+            "f() { a && b; c; }; f",
+            "if a; then b && c; fi",
+            "for i in x; do a && break; done",
+            "while a; do b && c; done",
+            "(a && b; c)",
+            "x=$(a && b; c)",
+            "[ \"$(a && b; c)\" = d ]",
+            "a && b & c",
+            "case $x in a) b && c ;; esac",
+        ] {
+            assert_eq!(shell::blind(script).len(), 1, "{script}");
+        }
+        for script in [
+            "a && b",
+            "a; b && c\n",
+            "(a && b); c",
+            "x=$(a && b); c",
+            "f() { a && b; }; f; c",
+            "f() {{ a && b; }}; f; c",
+            "a && b || c; d",
+            "if a && b; then c; fi; d",
+            "while a && b; do c; done; d",
+            "[[ a && b ]]; c",
+            "echo 'a && b; c'; d",
+            "((x && y)); c",
+            "cat <<X\na && b\nX\nc",
+            "a 2>&1 >&2 &> f; b",
+        ] {
+            assert_eq!(shell::blind(script), [], "{script}");
+        }
     }
 }

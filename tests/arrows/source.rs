@@ -67,6 +67,54 @@ fn blank(text: &str) -> String {
     String::from_utf8(out).expect("still UTF-8")
 }
 
+/// Every string literal: its line and its text, escapes resolved so far as a shell's syntax needs them.
+pub fn literals(text: &str) -> Vec<(usize, String)> {
+    let b = text.as_bytes();
+    let (mut found, mut i) = (Vec::new(), 0);
+    while i < b.len() {
+        let (end, open, close) = match b[i] {
+            b'/' if b[i + 1..].first() == Some(&b'/') => (find(b, i, b"\n").unwrap_or(b.len()), 0, 0),
+            b'/' if b[i + 1..].first() == Some(&b'*') => (end_of_block_comment(b, i), 0, 0),
+            b'"' => (end_of_string(b, i), 1, 1),
+            b'r' if !is_word(b, i.wrapping_sub(1)) || b[i - 1] == b'b' => {
+                let hashes = b[i + 1..].iter().take_while(|c| **c == b'#').count();
+                end_of_raw_string(b, i).map_or((i, 0, 0), |end| (end, 2 + hashes, 1 + hashes))
+            }
+            b'\'' => (end_of_char(b, i).unwrap_or(i), 0, 0),
+            _ => (i, 0, 0),
+        };
+        if open > 0 && end >= i + open + close {
+            let body = &text[i + open..end - close];
+            let line = 1 + text[..i].matches('\n').count();
+            found.push((line, if open == 1 { unescape(body) } else { body.to_owned() }));
+        }
+        i = end.max(i + 1);
+    }
+    found
+}
+
+fn unescape(body: &str) -> String {
+    let (mut out, mut chars) = (String::new(), body.chars().peekable());
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('\\', Some('n')) => out.push('\n'),
+            ('\\', Some('t')) => out.push('\t'),
+            // A line that goes on.
+            ('\\', Some('\n')) => {
+                while chars.next_if(|c| c.is_whitespace()).is_some() {}
+                continue;
+            }
+            ('\\', Some(escaped)) => out.push(*escaped),
+            _ => {
+                out.push(c);
+                continue;
+            }
+        }
+        chars.next();
+    }
+    out
+}
+
 fn find(b: &[u8], from: usize, what: &[u8]) -> Option<usize> {
     b[from..].windows(what.len()).position(|w| w == what).map(|at| from + at)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::support::{MountOptions, Store, TestMount, sh, wait_until};
+use crate::support::{MountOptions, Store, TestMount, bash, sh, wait_until};
 
 #[test]
 fn what_is_pushed_can_be_listed_inspected_and_pulled() {
@@ -114,7 +114,7 @@ fn standard_input_is_pushed_under_a_name() {
     let sandbox = sandbox();
     let script = format!("printf data | '{}' push - s/in.txt", env!("CARGO_BIN_EXE_outputfs"));
     let mut c = sandbox.program("bash");
-    let out = c.env("OUTPUTFS_STATE_DIR", sandbox.state_dir()).args(["-c", &script]).output().expect("bash");
+    let out = bash(&mut c, &script).env("OUTPUTFS_STATE_DIR", sandbox.state_dir()).output().expect("bash");
     assert!(out.status.success(), "{}", stderr(&out));
     assert_eq!(ok(&sandbox, &["pull", "s/in.txt", "-"]), "data");
     assert!(fails(&sandbox, 1, &["push", "-", "s/"]).contains("needs a name"));

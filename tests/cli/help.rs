@@ -1,6 +1,7 @@
 //! Usage, help and their exit codes.
 
 use super::*;
+use crate::support::bash;
 
 /// Every command that people are told of.
 const COMMANDS: [&str; 30] = [
@@ -116,7 +117,7 @@ fn version_completions_and_manual() {
 fn a_reader_that_leaves_is_no_error() {
     let sandbox = sandbox();
     let script = format!("'{}' completions bash | head -1", env!("CARGO_BIN_EXE_outputfs"));
-    let out = sandbox.program("bash").args(["-o", "pipefail", "-c", &script]).output().expect("bash");
+    let out = bash(&mut sandbox.program("bash"), &script).output().expect("bash");
     assert!(out.status.success(), "{}", stderr(&out));
     assert_eq!(stderr(&out), "");
 }

@@ -112,13 +112,13 @@ fn other_bytes_new_version(m: &TestMount) {
            echo v1 > v; a=$(id v); echo v2 > v; b=$(id v); [ "$a" != "$b" ]
            [ "$(cat .by-id/$a)" = v1 ]; [ "$(cat .by-id/$b)" = v2 ]
            [ "$(cat .versions/v/1)" = v1 ]; [ "$(getfattr --only-values -n user.artifact.version v)" = 2 ]
-           ! echo x > .by-id/$a"#,
+           refuses -e EPERM eval "echo x > .by-id/$a""#,
         m.path(),
     );
 }
 
 fn empty_files(m: &TestMount) {
-    sh(r#"touch e; : > e2; [ -f e ] && [ ! -s e ]; mv e e3; [ -f e3 ]; [ ! -e e ]"#, m.path());
+    sh(r#"touch e; : > e2; [ -f e ]; [ ! -s e ]; mv e e3; [ -f e3 ]; [ ! -e e ]"#, m.path());
     crate::support::wait_until("the empty file is an artifact", std::time::Duration::from_secs(10), || {
         crate::support::try_sh("getfattr --only-values -n user.artifact.id e3", m.path()).status.success()
     });

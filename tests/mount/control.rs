@@ -7,9 +7,9 @@ on_every_mount!(every version: from_a_shell, from_one_descriptor, bad_commands);
 
 fn from_a_shell(m: &TestMount) {
     sh(
-        r#"echo r > 'my report.pdf'; echo 'link "my report.pdf" 7d' > .ctl && cat .ctl | grep -Eq '^http://[^ ]*/lnk_[A-Za-z0-9]{28}$'
+        r#"echo r > 'my report.pdf'; echo 'link "my report.pdf" 7d' > .ctl; cat .ctl | grep -Eq '^http://[^ ]*/lnk_[A-Za-z0-9]{28}$'
            url=$(cat .ctl); echo 'json links' > .ctl; cat .ctl | python3 -c 'import json,sys; d=json.load(sys.stdin); assert len(d["links"])==1, d'
-           ! cat .ctl | grep -q "${url##*/}"; echo "revoke $url" > .ctl && cat .ctl | grep -q ^lnk_
+           lacks "${url##*/}" cat .ctl; echo "revoke $url" > .ctl; cat .ctl | grep -q ^lnk_
            echo help > .ctl; cat .ctl | grep -q '^seal'; echo usage > .ctl; cat .ctl | grep -q bytes; echo status > .ctl; cat .ctl | grep -q pending
            echo v1 > v; echo v2 > v; echo 'restore v 1' > .ctl; [ "$(cat v)" = v1 ]; echo 'ttl v never' > .ctl; [ "$(cat .ctl)" = never ]"#,
         m.path(),

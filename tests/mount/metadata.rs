@@ -17,8 +17,8 @@ fn set_get_list_remove(m: &TestMount) {
     sh(
         r#"echo x > f; setfattr -n user.stage -v final f; setfattr -n user.model -v 'm 1' f
            [ "$(getfattr --only-values -n user.stage f)" = final ]
-           [ "$(getfattr -d f | grep -c '^user')" = 2 ]; ! getfattr -d f | grep -q artifact
-           setfattr -x user.model f; [ "$(getfattr -d f | grep -c '^user')" = 1 ]; ! setfattr -x user.model f
+           [ "$(getfattr -d f | grep -c '^user')" = 2 ]; lacks artifact getfattr -d f
+           setfattr -x user.model f; [ "$(getfattr -d f | grep -c '^user')" = 1 ]; refuses -e ENODATA setfattr -x user.model f
            setfattr -n user.artifact.agent_id -v bob f; [ "$(getfattr --only-values -n user.artifact.agent_id f)" = bob ]
            setfattr -n user.artifact.ttl -v never f; [ "$(getfattr --only-values -n user.artifact.expires_at f 2>/dev/null || echo never)" = never ]
            [ "$(getfattr --only-values -n user.artifact.state f)" != writing ]

@@ -51,7 +51,7 @@ P"#,
         r#"mkdir w; inotifywait -qm --format '%e %f' w > /tmp/$$-events & watcher=$!; trap "kill $watcher; rm -f /tmp/$$-events" EXIT
            until grep -q inotify /proc/$watcher/fdinfo/* 2> /dev/null && grep -qs 'inotify wd:' /proc/$watcher/fdinfo/*; do sleep 0.02; done
            echo x > w/a; mv w/a w/b; rm w/b; echo y > w/c
-           for n in $(seq 250); do grep -q 'CLOSE_WRITE.* c' /tmp/$$-events && break; sleep 0.02; done
+           for n in $(seq 250); do if grep -q 'CLOSE_WRITE.* c' /tmp/$$-events; then break; fi; sleep 0.02; done
            for event in 'CREATE a' 'CLOSE_WRITE,CLOSE a' 'MOVED_FROM a' 'MOVED_TO b' 'DELETE b' 'CLOSE_WRITE,CLOSE c'; do grep -qx "$event" /tmp/$$-events; done"#,
         leaves &["w/c"],
         proof "grep -qx y w/c";

@@ -30,6 +30,42 @@ fn scripts_run_in_their_folder_and_stop_at_the_first_failure() {
 }
 
 #[test]
+fn what_must_be_refused_or_not_said_can_fail_and_names_its_line() {
+    let sandbox = Sandbox::new(Store::Local);
+    let said = |script: &str| {
+        let out = try_sh(&format!("true\n{script}; echo went on"), sandbox.path());
+        (out.status.success(), String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+    };
+    for right in [
+        "refuses cat none",
+        "refuses -e ENOENT cat none",
+        "refuses -e ENOTDIR eval 'echo x > /dev/null/x'",
+        "f() { return 3; }; refuses f",
+        "lacks b echo a",
+        "if refuses true; then false; fi",
+    ] {
+        assert!(said(right).0, "{right}: {}", said(right).1);
+    }
+    for (wrong, why) in [
+        ("refuses true", "not refused: true"),
+        ("refuses -e EROFS cat none", "refused, but not with EROFS (Read-only file system)"),
+        ("refuses -e ENONE false", "ENONE is not known here"),
+        ("if ! refuses -e ENONE false; then false; fi", "ENONE is not known here"),
+        ("refuses no-such-command", "ended with 127 instead of being refused"),
+        ("refuses eval 'kill -9 $BASHPID'", "ended with 137"),
+        ("lacks '^b' printf 'a\nb\n'", "not to be in printf"),
+        ("lacks b cat none", "No such file"),
+        ("[ a = b ]", "line 2: `[ a = b ]` ended with 1"),
+        ("f() { false; }; f", "line 2"),
+        ("x=$(false)", "line 2"),
+        ("(exit 7)", "ended with 7"),
+    ] {
+        let (ok, text) = said(wrong);
+        assert!(!ok && text.contains(why) && text.contains("line 2: ") && !text.contains("went on"), "{wrong}: {text}");
+    }
+}
+
+#[test]
 fn hashes_are_those_of_the_bytes_in_the_order_asked() {
     let sandbox = Sandbox::new(Store::Local);
     let (abc, empty) = (sandbox.path().join("a\\b\nc"), sandbox.path().join("empty"));

@@ -1,4 +1,8 @@
 //! Shell scripts and hashes, by the system's own tools: a judge that shares no code with what is judged.
+//!
+//! Scripts run with `tests/support/prelude.sh`: `refuses [-e ERRNO] CMD…` for what must fail, `lacks PATTERN CMD…` for
+//! what must not be said, and a failing script names its line. Under `bash -e` neither `! CMD` nor the left side of
+//! `&&` ends a script; `tests/arrows` rejects them.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -27,12 +31,18 @@ pub fn sh(script: &str, cwd: &Path) -> String {
 /// When bash cannot be started.
 #[track_caller]
 pub fn try_sh(script: &str, cwd: &Path) -> Output {
-    Command::new("bash")
-        .args(["-euo", "pipefail", "-c", script])
+    bash(&mut Command::new("bash"), script)
         .current_dir(cwd)
-        .env("LC_ALL", "C")
         .output()
         .unwrap_or_else(|e| panic!("cannot run bash in {}: {e}", cwd.display()))
+}
+
+/// Makes `command`, a bash, run the script with the prelude, stop at the first failure and speak the C locale.
+pub fn bash<'a>(command: &'a mut Command, script: &str) -> &'a mut Command {
+    command
+        .args(["-euo", "pipefail", "-c", script])
+        .env("BASH_ENV", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/prelude.sh"))
+        .env("LC_ALL", "C")
 }
 
 /// SHA-256 of a file, in hex.
