@@ -11,6 +11,7 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::human;
 use crate::cli::progress::Bar;
 use crate::cli::{Context, busy};
+use crate::engine::open::StoreConfig;
 use crate::engine::stale_mount;
 use crate::engine::store::Store;
 use crate::staging::state_dir::MountEntry;
@@ -22,6 +23,7 @@ const ASK: Duration = Duration::from_millis(500);
 
 pub async fn run(context: &Context, args: &UmountArgs) -> Outcome {
     let mountpoint = resolve(&args.mountpoint)?;
+    let context = &at_its_state(context, &mountpoint)?;
     if stale_mount::detach(&mountpoint)? {
         context.output.note("its daemon was dead: the mount is taken away, what was staged is recovered now");
         context.open_light().await?;
@@ -45,6 +47,18 @@ pub async fn run(context: &Context, args: &UmountArgs) -> Outcome {
         return Err(Error::internal(text).into());
     }
     Ok(())
+}
+
+/// The mount itself says where its state is: nobody has to remember how it was made.
+fn at_its_state(context: &Context, mountpoint: &Path) -> Result<Context> {
+    let mut settings = context.settings.clone();
+    if let Some(state_dir) = stale_mount::state_dir(mountpoint)?
+        && state_dir != settings.store.state_dir
+    {
+        // What was said of a store belongs to another state directory; this one remembers its own.
+        settings.store = StoreConfig { options: settings.store.options, ..StoreConfig::new(state_dir)? };
+    }
+    Ok(Context::new(settings))
 }
 
 /// The path as the kernel knows it, also when its daemon is dead and the last part cannot be asked.

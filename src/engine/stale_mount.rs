@@ -1,4 +1,5 @@
-//! Mounts whose daemon is dead: every access fails with `ENOTCONN` until they are taken away.
+//! Mounts of ours in the kernel's table. Those whose daemon is dead: every access fails with `ENOTCONN` until they are
+//! taken away.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -9,21 +10,30 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use crate::artifact::{Error, Result};
+use crate::staging::own_mount;
 
-/// How the kernel names a mount of ours: by `fusermount3` with its subtype, by mount(2) without.
-const BY_HELPER: &[u8] = b"fuse.outputfs";
-const BY_ROOT: (&[u8], &[u8]) = (b"fuse", b"outputfs");
+/// A line of mountinfo.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    at: PathBuf,
+    /// Of a mount of ours.
+    source: Option<String>,
+}
+
+/// The mount on top at `mountpoint`, if any.
+fn on_top(mountpoint: &Path) -> Result<Option<Line>> {
+    let table = Path::new("/proc/self/mountinfo");
+    let text = std::fs::read(table).map_err(|e| Error::io(table, &e))?;
+    // The last one at a place is the one on top.
+    Ok(text.split(|&b| b == b'\n').filter_map(parse).rfind(|line| line.at == mountpoint))
+}
 
 /// Takes a dead mount of ours away from `mountpoint`; `false` when there is none, or it is alive. Blocking.
 ///
 /// # Errors
 /// When it cannot be taken away.
 pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
-    let table = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read(table).map_err(|e| Error::io(table, &e))?;
-    // The last one at a place is the one on top.
-    let on_top = text.split(|&b| b == b'\n').filter_map(parse).rfind(|(at, _)| at == mountpoint);
-    if on_top.is_none_or(|(_, ours)| !ours) || !is_dead(mountpoint) {
+    if !is_ours(mountpoint)? || !is_dead(mountpoint) {
         return Ok(false);
     }
     match rustix::mount::unmount(mountpoint, UnmountFlags::DETACH) {
@@ -45,10 +55,16 @@ fn is_dead(mountpoint: &Path) -> bool {
 /// # Errors
 /// When the kernel's table cannot be read.
 pub(crate) fn is_ours(mountpoint: &Path) -> Result<bool> {
-    let table = Path::new("/proc/self/mountinfo");
-    let text = std::fs::read(table).map_err(|e| Error::io(table, &e))?;
-    let on_top = text.split(|&b| b == b'\n').filter_map(parse).rfind(|(at, _)| at == mountpoint);
-    Ok(on_top.is_some_and(|(_, ours)| ours))
+    Ok(on_top(mountpoint)?.is_some_and(|line| line.source.is_some()))
+}
+
+/// The state directory of the mount of ours on top at `mountpoint`, alive or dead. None: there is no such mount, or it is of
+/// a release that did not say. Does not touch it. Blocking.
+///
+/// # Errors
+/// When the kernel's table cannot be read.
+pub(crate) fn state_dir(mountpoint: &Path) -> Result<Option<PathBuf>> {
+    Ok(on_top(mountpoint)?.and_then(|line| own_mount::state_dir_of(&line.source?)))
 }
 
 fn by_helper(mountpoint: &Path) -> Result<()> {
@@ -67,13 +83,16 @@ fn by_helper(mountpoint: &Path) -> Result<()> {
     }
 }
 
-/// Mount point of a line of mountinfo (proc(5)), and whether it is of our type.
-fn parse(line: &[u8]) -> Option<(PathBuf, bool)> {
+fn parse(line: &[u8]) -> Option<Line> {
     let mut fields = line.split(|&b| b == b' ');
     let at = unescape(fields.nth(4)?);
     let mut behind = fields.skip_while(|f| *f != b"-").skip(1);
     let (kind, source) = (behind.next()?, behind.next()?);
-    Some((at, kind == BY_HELPER || (kind, source) == BY_ROOT))
+    let source = std::str::from_utf8(source).ok().filter(|source| {
+        let kind = std::str::from_utf8(kind).unwrap_or_default();
+        own_mount::is_kind(kind, source)
+    });
+    Some(Line { at, source: source.map(str::to_owned) })
 }
 
 /// Space, tab, newline and backslash are written in octal there.
@@ -102,14 +121,15 @@ mod tests {
 
     #[test]
     fn lines_of_mountinfo() {
-        let line = br"36 35 98:0 /mnt1 /mnt\0402 rw,noatime master:1 shared:2 - fuse.outputfs outputfs rw,user_id=0";
-        assert_eq!(parse(line), Some((PathBuf::from("/mnt 2"), true)));
-        let line = b"36 35 0:41 / /m rw,noatime - fuse outputfs rw,user_id=0";
-        assert_eq!(parse(line), Some((PathBuf::from("/m"), true)));
-        let line = b"36 35 0:41 / /m rw,noatime - fuse sshfs rw,user_id=0";
-        assert_eq!(parse(line), Some((PathBuf::from("/m"), false)));
-        let line = b"24 1 254:0 / / rw,relatime - ext4 /dev/root rw";
-        assert_eq!(parse(line), Some((PathBuf::from("/"), false)));
+        let line = |at: &str, source: Option<&str>| Some(Line { at: at.into(), source: source.map(str::to_owned) });
+        let text = br"36 35 98:0 /mnt1 /mnt\0402 rw,noatime master:1 shared:2 - fuse.outputfs outputfs rw,user_id=0";
+        assert_eq!(parse(text), line("/mnt 2", Some("outputfs")));
+        let text = b"36 35 0:41 / /m rw,noatime - fuse outputfs:/var/lib/outputfs rw,user_id=0";
+        assert_eq!(parse(text), line("/m", Some("outputfs:/var/lib/outputfs")));
+        let text = b"36 35 0:41 / /m rw,noatime - fuse sshfs rw,user_id=0";
+        assert_eq!(parse(text), line("/m", None));
+        let text = b"24 1 254:0 / / rw,relatime - ext4 /dev/root rw";
+        assert_eq!(parse(text), line("/", None));
         assert_eq!(parse(b""), None);
     }
 

@@ -22,6 +22,7 @@ use crate::artifact::name::SessionName;
 use crate::artifact::{Error, Kind, Result};
 use crate::engine::store::Store;
 use crate::engine::volume::Volume;
+use crate::staging::own_mount;
 
 /// With the source name, what leftovers are recognised by (see `staging::own_mount`).
 pub const SUBTYPE: &str = "outputfs";
@@ -59,7 +60,7 @@ pub async fn mount(store: Arc<Store>, spec: MountSpec) -> Result<Mounted> {
     let fs = ops::OutputFs::new(volume.clone(), tokio::runtime::Handle::current(), spec.passthrough, ended_tx);
     let mut config = Config::default();
     config.mount_options = vec![
-        MountOption::FSName(String::from("outputfs")),
+        MountOption::FSName(own_mount::source(volume.store.state.root())),
         MountOption::Subtype(String::from(SUBTYPE)),
         MountOption::DefaultPermissions,
         MountOption::NoDev,

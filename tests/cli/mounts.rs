@@ -1,5 +1,6 @@
 //! `outputfs mount` as a daemon, and `umount`.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -53,6 +54,44 @@ fn a_daemon_answers_when_mount_returns_and_is_gone_when_umount_does() {
     assert!(!is_mounted(&daemon.1));
     assert_eq!(ok_json(&sandbox, &["status"])["mounts"].as_array().map(Vec::len), Some(0));
     assert!(fails(&sandbox, 1, &["umount", daemon.path()]).contains("is not mounted"));
+}
+
+/// Wherever its state is, whether the daemon lives or was killed.
+#[test]
+fn umount_finds_the_state_directory_by_the_mount() {
+    let sandbox = sandbox();
+    let elsewhere = sandbox.path().join("an, other 100% state");
+    let elsewhere = elsewhere.to_str().expect("UTF-8");
+    let at = |dir: &str, args: &[&str]| {
+        let mut c = sandbox.program(env!("CARGO_BIN_EXE_outputfs"));
+        // Without a word of it, another one is the default.
+        let default = sandbox.path().join("default");
+        let out =
+            c.env("OUTPUTFS_STATE_DIR", if dir.is_empty() { &default } else { Path::new(dir) }).args(args).output();
+        let out = out.expect("outputfs starts");
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let mount = sandbox.new_mountpoint();
+    let path = mount.to_str().expect("UTF-8");
+    let start = || {
+        let started = at(elsewhere, &["mount", path, "--session", "s", "--http", "off"]);
+        assert_eq!(started.0, Some(0), "{}", started.1);
+    };
+    start();
+    std::fs::write(mount.join("f"), "text").expect("a file");
+    let ended = at("", &["umount", path]);
+    assert_eq!((ended.0, is_mounted(&mount)), (Some(0), false), "{}", ended.1);
+
+    start();
+    let mut asked = sandbox.program(env!("CARGO_BIN_EXE_outputfs"));
+    let status = asked.args(["status", "--json", "--state-dir", elsewhere]).output().expect("outputfs starts");
+    let status: Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    let pid = status["mounts"][0]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    kill_process(pid.expect("its pid"), Signal::KILL).expect("SIGKILL");
+    wait_until("the daemon's end", Duration::from_secs(10), || std::fs::metadata(mount.join("f")).is_err());
+    let ended = at("", &["umount", path]);
+    assert_eq!((ended.0, is_mounted(&mount)), (Some(0), false), "{}", ended.1);
+    assert!(!sandbox.path().join("default").exists(), "the default state directory was not asked");
 }
 
 #[test]
