@@ -1,6 +1,6 @@
 //! `push`: files into a session without a mount.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,11 @@ const IN_MEMORY_MAX: usize = 1 << 20;
 
 /// One read of a source.
 const PIECE: usize = 1 << 20;
+
+/// The smallest hole that is kept: a page, and a block of most file systems.
+const PAGE: usize = 4096;
+/// The unit of `st_blocks`, in bytes (stat(2)).
+const BLOCK: u64 = 512;
 
 /// How often a path is walked again because someone else made or removed a part of it meanwhile.
 const ROUNDS: u32 = 8;
@@ -66,6 +71,8 @@ pub(crate) struct Staged {
     pub mode: Option<u32>,
     pub mtime: Option<Timestamp>,
     pub took: Duration,
+    /// 512-byte blocks of a copy that has holes; none: every block counts.
+    pub blocks: Option<u64>,
 }
 
 impl Store {
@@ -150,7 +157,7 @@ impl Store {
                 name: name.as_bytes().to_vec(),
                 labels: labels.clone(),
                 mtime,
-                stat: FileStat::default(),
+                stat: FileStat { blocks: staged.blocks, ..FileStat::default() },
                 hashing: staged.took,
             };
             match self.ingest(staged.source.clone(), meta).await {
@@ -219,7 +226,13 @@ impl Store {
         match source {
             PushSource::Bytes(bytes) => {
                 let digest = hash_bytes(&bytes);
-                Ok(Staged { source: Source::Bytes(bytes, digest), mode: None, mtime: None, took: started.elapsed() })
+                Ok(Staged {
+                    source: Source::Bytes(bytes, digest),
+                    mode: None,
+                    mtime: None,
+                    took: started.elapsed(),
+                    blocks: None,
+                })
             }
             PushSource::File(path) => {
                 let opened = path.clone();
@@ -236,10 +249,14 @@ impl Store {
                 // A pipe or device has neither a size nor a time worth keeping.
                 let regular = meta.is_file();
                 let total = regular.then_some(meta.len());
+                let sparse = regular && meta.blocks() * BLOCK < meta.len();
                 let mut reader = tokio::fs::File::from_std(file);
-                let source =
-                    self.stage_stream(&mut reader, total, what, progress).await.map_err(|e| named(&path, &e))?;
+                let source = self
+                    .stage_stream(&mut reader, total, sparse, what, progress)
+                    .await
+                    .map_err(|e| named(&path, &e))?;
                 Ok(Staged {
+                    blocks: if sparse { blocks_of(&source).await? } else { None },
                     source,
                     mode: regular.then_some(meta.permissions().mode() & 0o777),
                     mtime: regular.then(|| Timestamp::from_parts(meta.mtime(), nanos)),
@@ -247,16 +264,18 @@ impl Store {
                 })
             }
             PushSource::Stream { mut reader, size } => {
-                let source = self.stage_stream(&mut *reader, size, what, progress).await?;
-                Ok(Staged { source, mode: None, mtime: None, took: started.elapsed() })
+                let source = self.stage_stream(&mut *reader, size, false, what, progress).await?;
+                Ok(Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None })
             }
         }
     }
 
+    /// `sparse`: zeros become holes of the copy.
     pub(crate) async fn stage_stream(
         &self,
         reader: &mut (dyn AsyncRead + Send + Unpin),
         total: Option<u64>,
+        sparse: bool,
         what: &str,
         progress: &Progress,
     ) -> Result<Source> {
@@ -278,7 +297,7 @@ impl Store {
                     None => self.new_staging_file().await?,
                 };
                 let at = step.done - held.len() as u64;
-                (hasher, staging) = spill(hasher, std::mem::take(&mut held), file, at).await?;
+                (hasher, staging) = spill(hasher, std::mem::take(&mut held), file, at, sparse).await?;
             }
             progress.tell(&step);
         }
@@ -295,20 +314,43 @@ impl Store {
     }
 }
 
-/// Hashes and writes `bytes` at `at`, off the async threads.
+/// Hashes and writes `bytes` at `at`, the end of `file`, off the async threads.
 async fn spill(
     mut hasher: Hasher,
     bytes: Vec<u8>,
     file: StagingFile,
     at: u64,
+    sparse: bool,
 ) -> Result<(Hasher, Option<StagingFile>)> {
     blocking(move || {
-        use std::os::unix::fs::FileExt;
         hasher.update(&bytes);
-        file.file.write_all_at(&bytes, at).map_err(|e| Error::io(&file.path, &e))?;
+        let written = if sparse { write_data(&file.file, &bytes, at) } else { file.file.write_all_at(&bytes, at) };
+        written.map_err(|e| Error::io(&file.path, &e))?;
         Ok((hasher, Some(file)))
     })
     .await
+}
+
+/// Leaves out the pages that are zero: a write of them would take blocks. The file ends where `bytes` do.
+fn write_data(file: &std::fs::File, bytes: &[u8], at: u64) -> std::io::Result<()> {
+    let (mut from, mut page) = (0, 0);
+    while page < bytes.len() {
+        let end = bytes.len().min(page + PAGE);
+        if bytes[page..end].iter().all(|b| *b == 0) {
+            file.write_all_at(&bytes[from..page], at + from as u64)?;
+            from = end;
+        }
+        page = end;
+    }
+    file.write_all_at(&bytes[from..], at + from as u64)?;
+    file.set_len(at + bytes.len() as u64)
+}
+
+/// Of what is kept in memory there are no blocks.
+async fn blocks_of(source: &Source) -> Result<Option<u64>> {
+    let Source::File { staging, .. } = source else { return Ok(None) };
+    let path = staging.path.clone();
+    blocking(move || std::fs::metadata(&path).map(|m| Some(m.blocks())).map_err(|e| Error::io(&path, &e))).await
 }
 
 /// Failing that, it stays until this process's directory is removed: garbage, not loss.

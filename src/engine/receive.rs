@@ -29,7 +29,7 @@ impl Received {
             Source::File { staging, .. } => Some(staging.path.clone()),
             _ => None,
         };
-        Self { staged: Staged { source, mode: None, mtime: None, took: started.elapsed() }, file }
+        Self { staged: Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None }, file }
     }
 
     #[must_use]
@@ -58,7 +58,7 @@ impl Store {
     /// What the reader says (`FileTooLarge`, `TimedOut`, `Invalid` by the kind of its error), `NoSpace`.
     pub async fn receive(&self, reader: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Received> {
         let started = Instant::now();
-        let source = self.stage_stream(reader, None, "upload", &Progress::none()).await?;
+        let source = self.stage_stream(reader, None, false, "upload", &Progress::none()).await?;
         Ok(Received::new(source, started))
     }
 

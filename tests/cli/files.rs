@@ -209,3 +209,24 @@ fn a_tree_goes_in_few_transactions_and_can_come_back() {
     assert_eq!(sh("cat g/z", m.path()), "z");
     sandbox.cli("check", &["--read-data"]);
 }
+
+/// A file with holes stays one: on disk, for `du` on a mount, and byte for byte.
+#[test]
+fn holes_are_kept_by_push() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    let mount = TestMount::new(Store::Local);
+    let sandbox = mount.sandbox();
+    let file = std::fs::File::create(sandbox.path().join("sparse")).expect("a file");
+    for at in [0, 5 << 20, (20 << 20) + 4090] {
+        file.write_all_at(b"data across a page's border", at).expect("data");
+    }
+    file.set_len(40 << 20).expect("a hole at its end");
+    ok(sandbox, &["push", "sparse", "s/"]);
+    let pushed = mount.join("s/sparse");
+    let (source, shown) = (file.metadata().expect("stat"), std::fs::metadata(&pushed).expect("stat"));
+    assert_eq!(shown.len(), source.len());
+    assert!(shown.blocks() <= source.blocks(), "{} blocks became {}", source.blocks(), shown.blocks());
+    sh(&format!("cmp sparse '{}'", pushed.display()), sandbox.path());
+    let stored = sh("du -sk state/blobs | cut -f1", sandbox.path()).parse::<u64>().expect("KiB");
+    assert!(stored < 10 << 10, "{stored} KiB are stored of 40 MiB that are holes");
+}
