@@ -19,6 +19,8 @@ pub struct Session {
     pub root: Ino,
     pub created: Timestamp,
     pub sealed: Option<Timestamp>,
+    /// In the trash, since; its name may be another session's by now.
+    pub removed: Option<Timestamp>,
 }
 
 /// One row of `outputfs session ls`.

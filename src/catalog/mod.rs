@@ -338,7 +338,7 @@ pub trait Catalog:
     ) -> Result<Node>;
     /// Removes the name of a non-directory. The last name gone, its artifact is trashed.
     async fn unlink(&self, origin: Origin, parent: Ino, name: &Name, now: Timestamp) -> Result<Removed>;
-    /// Removes an empty directory. A session's root goes only when it never held an artifact and is not sealed.
+    /// Removes an empty directory. A session goes with its root: into the trash if it has held artifacts, else for good.
     async fn rmdir(&self, origin: Origin, parent: Ino, name: &Name, now: Timestamp) -> Result<Removed>;
     /// Moves a name, keeping the inode and the artifact's ID, replacing the target atomically as rename(2) says.
     /// The artifact becomes the newest version of its new path; a replaced one becomes an earlier version of it.

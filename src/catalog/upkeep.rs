@@ -7,10 +7,10 @@ use async_trait::async_trait;
 
 use super::{Origin, Removed};
 use crate::artifact::Result;
-use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
+use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId, TenantId};
 use crate::artifact::life::Bounds;
-use crate::artifact::name::Name;
-use crate::artifact::record::Artifact;
+use crate::artifact::name::{Name, SessionName};
+use crate::artifact::record::{Artifact, Session};
 use crate::artifact::time::Timestamp;
 
 /// Artifacts that a sweep ended, and the logical bytes of them all.
@@ -75,6 +75,16 @@ pub struct Cleared {
     pub more: bool,
 }
 
+/// A page of a session that comes back from the trash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revived {
+    pub session: Session,
+    pub files: u64,
+    /// What was deleted since then came with the session; for the next page.
+    pub since: Timestamp,
+    pub more: bool,
+}
+
 /// A name that ceased because its file expired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExpiredName {
@@ -114,6 +124,23 @@ pub trait Upkeep: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<Artifact>;
 
+    /// Sessions in the trash, the last removed first.
+    async fn removed_sessions(&self, tenant: TenantId) -> Result<Vec<Session>>;
+    /// Brings back a session that is in the trash, under `name` if one is given, and one page of what was deleted with it: as many
+    /// files as `ids`. `since` is what the page before answered. Durable.
+    ///
+    /// # Errors
+    /// `Exists` when the name is taken; `NotFound`.
+    async fn restore_session(
+        &self,
+        origin: Origin,
+        session: SessionId,
+        name: Option<SessionName>,
+        ids: Vec<ArtifactId>,
+        since: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Revived>;
+
     /// Names whose files' expiry lies after `after` and up to `until`, by expiry; at most `limit`.
     async fn expired_names(
         &self,
@@ -128,7 +155,8 @@ pub trait Upkeep: Send + Sync + 'static {
     async fn sweep(&self, tenant: TenantId, bounds: Bounds, limit: u32) -> Result<Swept>;
     /// How many artifacts [`Upkeep::sweep`] would end, by now.
     async fn survey(&self, tenant: TenantId, bounds: Bounds) -> Result<Swept>;
-    /// Ends those of `ids` that are in the trash. Durable.
+    /// Ends those of `ids` that are in the trash, and the earlier versions of a path at which nothing is left that could be
+    /// restored (counted as pruned), but for those that a link pins. Durable.
     async fn purge(&self, tenant: TenantId, ids: Vec<ArtifactId>, now: Timestamp) -> Result<Swept>;
 
     /// Blobs that lost an artifact since they were last looked at, needed or not; at most `limit`.

@@ -431,6 +431,19 @@ pub enum SessionSub {
         /// [default: ses_ and 12 characters]
         name: Option<SessionName>,
     },
+    /// Put sessions into the trash, all that is in them
+    Rm {
+        #[arg(required = true, value_name = "SESSION")]
+        names: Vec<SessionName>,
+    },
+    /// Bring a deleted session back, with all that went with it
+    Restore {
+        #[arg(value_name = "SESSION")]
+        name: SessionName,
+        /// Under another name
+        #[arg(long = "as", value_name = "NAME")]
+        new_name: Option<SessionName>,
+    },
 }
 
 #[derive(Debug, Args)]

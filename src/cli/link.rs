@@ -30,7 +30,13 @@ pub async fn run(context: &Context, args: &LinkArgs) -> Outcome {
     let target = store.link_target(&spell(&store, what, default).await?).await?;
     let new = store.create_link(target, args.ttl.or(args.lives)).await?;
     let expires = new.link.expires.map(Timestamp::to_rfc3339);
-    context.output.bare(&new.url, || json!({"link_id": new.link.id, "url": new.url, "expires_at": expires}))?;
+    context.output.bare(
+        &new.url,
+        || json!({"link_id": new.link.id, "url": new.url, "expires_at": expires, "note": new.note()}),
+    )?;
+    if let Some(note) = new.note() {
+        context.output.note(note);
+    }
     if served.is_none() && context.settings.public_url.is_none() {
         context.output.note("nobody serves links here now: a mount does, or 'outputfs serve'");
     }

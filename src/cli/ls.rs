@@ -33,6 +33,10 @@ pub async fn run(context: &Context, args: LsArgs) -> Outcome {
     query.since = args.since.map(|m| m.resolve(now));
     query.until = args.until.map(|m| m.resolve(now));
     query.content_type = args.content_type;
+    if let (Some(id), false) = (query.session, prefix.is_empty()) {
+        // Nothing found in what is there is an answer; what is not there is a mistake.
+        store.must_stand(id, &prefix).await?;
+    }
     let found = select(&store, query, &prefix, args.limit.unwrap_or(usize::MAX)).await?;
     let items: Vec<_> = found.iter().map(record).collect();
     context.output.list(&items, || artifacts(&found, !one))?;
@@ -48,7 +52,9 @@ async fn place(store: &Store, args: &LsArgs) -> Result<(Option<String>, Vec<u8>)
     let (first, rest) = split(what);
     let (session, path) = match (store.session(first).await, default) {
         // A path in the default session, as everywhere.
-        (Err(e), Some(default)) if matches!(e.kind, Kind::NotFound | Kind::Invalid) => (default, what.as_str()),
+        (Err(e), Some(default)) if matches!(e.kind, Kind::NotFound | Kind::Deleted | Kind::Invalid) => {
+            (default, what.as_str())
+        }
         (Err(e), _) => return Err(e),
         (Ok(_), _) => (first.to_owned(), rest),
     };

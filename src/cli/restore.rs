@@ -15,9 +15,12 @@ pub async fn run(context: &Context, args: &RestoreArgs) -> Outcome {
     let artifact = match (what.parse::<ArtifactId>(), version) {
         (Ok(id), None) => store.restore_artifact(id).await?,
         (Ok(_), Some(_)) => return Err(Error::invalid("an ID names one version already: leave the number out").into()),
+        (Err(_), None) if split(&what).1.is_empty() => {
+            return crate::cli::session::back(context, store.restore_session(split(&what).0, None).await?);
+        }
         (Err(_), _) => {
             let (session, path) = split(&what);
-            store.restore(&store.session(session).await?, path.as_bytes(), version).await?
+            store.restore_path(session, path.as_bytes(), version).await?
         }
     };
     context.output.list(&[artifact.to_json()], || artifacts(std::slice::from_ref(&artifact), true))?;

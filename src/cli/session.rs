@@ -1,9 +1,10 @@
-//! `outputfs session ls` and `outputfs session new`.
+//! `outputfs session`: ls, new, rm, restore.
 
 use serde_json::json;
 
 use crate::artifact::Error;
-use crate::artifact::record::SessionSummary;
+use crate::artifact::name::SessionName;
+use crate::artifact::record::{Session, SessionSummary};
 use crate::artifact::time::Timestamp;
 use crate::cli::args::SessionSub;
 use crate::cli::failure::{Failure, Outcome};
@@ -25,7 +26,34 @@ pub async fn run(context: &Context, command: SessionSub) -> Outcome {
             context.output.bare(name.as_str(), || value)?;
             Ok(())
         }
+        SessionSub::Rm { names } => rm(context, &names).await,
+        SessionSub::Restore { name, new_name } => {
+            let store = context.open_light().await?;
+            back(context, store.restore_session(name.as_str(), new_name).await?)
+        }
     }
+}
+
+async fn rm(context: &Context, names: &[SessionName]) -> Outcome {
+    let store = context.open_light().await?;
+    for name in names {
+        let gone = store.rm_session(&store.session(name.as_str()).await?).await?;
+        let told = json!({ "removed": name.as_str(), "files": gone.files, "directories": gone.directories });
+        context.output.object(&told, || {
+            format!(
+                "{name}: in the trash with {} files ('outputfs session restore {name}' brings it back)\n",
+                gone.files
+            )
+        })?;
+    }
+    Ok(())
+}
+
+/// Tells of a session that came back.
+pub fn back(context: &Context, (session, files): (Session, u64)) -> Outcome {
+    let value = json!({ "session_id": session.name.as_str(), "files": files });
+    context.output.object(&value, || format!("{}: back, with {files} files\n", session.name))?;
+    Ok(())
 }
 
 async fn ls(context: &Context) -> Outcome {

@@ -28,7 +28,7 @@ pub async fn spell(store: &Store, what: &str, default: Option<&SessionName>) -> 
     let first = what.split(['/', ':']).next().unwrap_or(what);
     match store.session(first).await {
         Ok(_) => Ok(what.to_owned()),
-        Err(e) if matches!(e.kind, Kind::NotFound | Kind::Invalid) => Ok(format!("{session}/{what}")),
+        Err(e) if matches!(e.kind, Kind::NotFound | Kind::Deleted | Kind::Invalid) => Ok(format!("{session}/{what}")),
         Err(e) => Err(e),
     }
 }

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::artifact::Result;
 use crate::artifact::ids::ArtifactId;
 use crate::artifact::name::{SessionName, display_bytes};
 use crate::artifact::record::Artifact;
 use crate::artifact::time::Timestamp;
-use crate::artifact::{Error, Result};
 use crate::cli::Context;
 use crate::cli::args::{SessionArg, TrashSub};
 use crate::cli::failure::Outcome;
@@ -26,8 +26,11 @@ pub async fn run(context: &Context, command: TrashSub) -> Outcome {
         TrashSub::Empty { what, session, all } => {
             let ids = chosen(&store, what, session.session.as_ref(), all).await?;
             let ended = store.purge(&ids).await?;
-            let value = json!({ "purged": ended.purged, "bytes": ended.bytes });
-            context.output.object(&value, || format!("{} ended ({})\n", ended.purged, human(ended.bytes)))?;
+            let value = json!({ "purged": ended.purged, "versions": ended.pruned, "bytes": ended.bytes });
+            context.output.object(&value, || {
+                let (files, versions) = (ended.purged, ended.pruned);
+                format!("{files} gone for good, with {versions} earlier versions ({})\n", human(ended.bytes))
+            })?;
         }
         TrashSub::Restore { what, session } => restore(context, &store, &what, &session).await?,
     }
@@ -36,20 +39,23 @@ pub async fn run(context: &Context, command: TrashSub) -> Outcome {
 
 async fn of_session(store: &Store, name: Option<&str>) -> Result<Vec<Artifact>> {
     match name {
-        Some(name) => store.trash(Some(&store.session(name.trim_end_matches(['/', ':'])).await?)).await,
+        Some(name) => {
+            let mut found = Vec::new();
+            for session in store.sessions_named(name.trim_end_matches(['/', ':'])).await? {
+                found.extend(store.trash(Some(&session)).await?);
+            }
+            Ok(found)
+        }
         None => store.trash(None).await,
     }
 }
 
-/// What is to go: named artifacts, a session's trash, or all of it. Nothing said is no "all".
+/// What is to go: named artifacts, a session's trash, or all of it.
 async fn chosen(store: &Store, what: Vec<String>, default: Option<&SessionName>, all: bool) -> Result<Vec<ArtifactId>> {
-    if all {
+    if all || (what.is_empty() && default.is_none()) {
         return Ok(of_session(store, None).await?.iter().map(|a| a.id).collect());
     }
     let named = if what.is_empty() { default.map(ToString::to_string).into_iter().collect() } else { what };
-    if named.is_empty() {
-        return Err(Error::invalid("whose trash? Name a session or artifacts (art_…), or say --all"));
-    }
     let mut ids = Vec::new();
     for one in named {
         match one.parse::<ArtifactId>() {
@@ -68,7 +74,7 @@ async fn restore(context: &Context, store: &Store, what: &[String], session: &Se
             Ok(id) => store.restore_artifact(id).await?,
             Err(_) => {
                 let (session, path) = split(&one);
-                store.restore(&store.session(session).await?, path.as_bytes(), None).await?
+                store.restore_path(session, path.as_bytes(), None).await?
             }
         });
     }

@@ -6,6 +6,7 @@ use crate::artifact::record::{Artifact, Link, LinkTarget, Session};
 use crate::artifact::standing::Asks;
 use crate::artifact::time::{Timestamp, Ttl};
 use crate::artifact::{Error, Kind, Result};
+use crate::engine::sessions::session_removed;
 use crate::engine::store::Store;
 
 /// Of a link that was asked for without a duration: what S3 gives its presigned URLs at most.
@@ -17,6 +18,17 @@ pub struct NewLink {
     pub link: Link,
     /// `PUBLIC_URL/lnk_…`: holds the secret; never logged.
     pub url: String,
+}
+
+impl NewLink {
+    /// What whoever passes the link on should know.
+    #[must_use]
+    pub fn note(&self) -> Option<&'static str> {
+        is_loopback(&self.url).then_some(
+            "only this machine can open this link: '--public-url URL' of whoever serves it (OUTPUTFS_PUBLIC_URL, public_url in \
+             config.toml) is the address that others reach it at",
+        )
+    }
 }
 
 /// What a token leads to, now.
@@ -110,7 +122,10 @@ impl Store {
                 Err(e) => return Err(e),
             },
             LinkTarget::Session(id) => match self.catalog.session_by_id(id).await? {
-                Some(session) => Resolved::Session(link, session),
+                Some(session) => match session.removed {
+                    Some(at) => Resolved::Gone(session_removed(&session.name, at)),
+                    None => Resolved::Session(link, session),
+                },
                 None => Resolved::Expired,
             },
         })
@@ -121,5 +136,43 @@ fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, other) => one.or(other),
+    }
+}
+
+/// Whether a URL leads to the very machine that it is opened on.
+fn is_loopback(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|a| a.is_loopback() || a.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loopback_address_is_known_in_each_form() {
+        for url in [
+            "http://127.0.0.1:7780",
+            "https://localhost/x",
+            "http://[::1]:80/lnk_x",
+            "http://0.0.0.0:1",
+            "http://127.9.9.9",
+        ] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in [
+            "http://10.0.0.1:7780",
+            "https://localhost.example.org",
+            "http://[fe80::1]:80",
+            "https://files.example.org",
+        ] {
+            assert!(!is_loopback(url), "{url}");
+        }
     }
 }

@@ -25,6 +25,7 @@ pub mod recover;
 pub mod remove;
 pub mod scratch;
 pub mod seal;
+pub mod sessions;
 pub mod settle;
 pub(crate) mod stale_mount;
 pub mod standing;

@@ -53,11 +53,13 @@ impl Store {
     }
 
     /// # Errors
-    /// `NotFound` when there is none, `Invalid` for an impossible name.
+    /// `NotFound` when there is none, `Deleted` when it is in the trash, `Invalid` for an impossible name.
     pub async fn session(&self, name: &str) -> Result<Session> {
         let name: SessionName = name.parse()?;
-        let found = self.catalog.session(self.tenant.id, &name).await?;
-        found.ok_or_else(|| Error::not_found(format!("there is no session '{name}'")))
+        match self.catalog.session(self.tenant.id, &name).await? {
+            Some(session) => Ok(session),
+            None => Err(self.no_session(&name).await?),
+        }
     }
 
     /// The artifact that `what` names: `art_…` (also an earlier version) or `session/path` (the live one; also `session:path`).

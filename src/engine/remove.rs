@@ -6,7 +6,7 @@ use crate::artifact::query::Query;
 use crate::artifact::record::{Artifact, Life, NodeKind, Session};
 use crate::artifact::standing::Asks;
 use crate::artifact::time::Ttl;
-use crate::artifact::{Error, Result};
+use crate::artifact::{Error, Kind, Result};
 use crate::catalog::upkeep::{Cleared, Swept};
 use crate::catalog::{LabelChange, Origin};
 use crate::engine::query::missing;
@@ -109,6 +109,21 @@ impl Store {
             None => missing(session, path),
         })?;
         self.restore_artifact(chosen.id).await
+    }
+
+    /// The same of the session of that name, or of one in the trash that has it.
+    ///
+    /// # Errors
+    /// As [`Store::restore`]; `Exists` when another session took the name of a deleted one.
+    pub async fn restore_path(&self, session: &str, path: &[u8], version: Option<u64>) -> Result<Artifact> {
+        let mut failed = None;
+        for session in self.sessions_named(session).await? {
+            match self.restore(&session, path, version).await {
+                Err(e) if e.kind == Kind::NotFound => failed = failed.or(Some(e)),
+                done => return done,
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::internal("a session without a name")))
     }
 
     /// The same of one artifact by its ID.

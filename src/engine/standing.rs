@@ -1,6 +1,6 @@
 //! Whether an artifact can be had, and if not, why: asked by every door, decided in [`crate::artifact::standing`].
 
-use crate::artifact::ids::ArtifactId;
+use crate::artifact::ids::{ArtifactId, SessionId};
 use crate::artifact::record::{Artifact, Life, Session};
 use crate::artifact::standing::{self, Asks};
 use crate::artifact::time::Timestamp;
@@ -59,6 +59,19 @@ impl Store {
         Ok(refusal.map_or_else(|| absent.clone(), |why| Error::new(why.kind, format!("{absent}: {why}"))))
     }
 
+    /// Something stands at `path`, a file or a directory.
+    ///
+    /// # Errors
+    /// `NotFound`, `Deleted`, `Expired`.
+    pub async fn must_stand(&self, session: SessionId, path: &[u8]) -> Result<()> {
+        let session = self.catalog.session_by_id(session).await?;
+        let session = session.ok_or_else(|| Error::not_found("the session is gone"))?;
+        match self.lookup_path(&session, path).await {
+            Err(e) if e.kind == Kind::NotFound => Err(self.absence(&session, path).await?),
+            found => found.map(drop),
+        }
+    }
+
     /// What `what` names as [`Store::artifact`] has it, but of a path what was deleted there last, and by its ID also what is in the
     /// trash. For those who may write.
     ///
@@ -68,13 +81,14 @@ impl Store {
         if let Ok(id) = what.parse::<ArtifactId>() {
             return self.standing(id, Asks::Deleted).await;
         }
-        let (session, path) = crate::engine::query::split_address(what)?;
-        let session = self.session(session).await?;
-        let deleted = self.at_path(&session, path.as_bytes(), Life::Trashed, self.clock.now()).await?;
-        let last = deleted.into_iter().max_by_key(|a| (a.deleted, a.version));
-        last.ok_or_else(|| {
-            Error::new(Kind::NotFound, format!("no '{path}' of session '{}' is in the trash", session.name))
-        })
+        let (name, path) = crate::engine::query::split_address(what)?;
+        for session in self.sessions_named(name).await? {
+            let deleted = self.at_path(&session, path.as_bytes(), Life::Trashed, self.clock.now()).await?;
+            if let Some(last) = deleted.into_iter().max_by_key(|a| (a.deleted, a.version)) {
+                return Ok(last);
+            }
+        }
+        Err(Error::not_found(format!("no '{path}' of session '{name}' is in the trash")))
     }
 }
 

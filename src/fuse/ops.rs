@@ -413,7 +413,8 @@ impl Filesystem for OutputFs {
 
     fn flush(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
         let v = self.volume.clone();
-        self.wait(req).run(Late::Finished, async move { v.flush(fh.0).await }, empty(reply));
+        let caller = caller(req);
+        self.wait(req).run(Late::Finished, async move { v.flush_for(fh.0, caller).await }, empty(reply));
     }
 
     fn release(

@@ -257,13 +257,16 @@ impl Server {
             LinkTarget::Artifact(id) => Some(id.to_string()),
             LinkTarget::Session(_) => None,
         };
-        Ok(CallToolResult::structured(json!({
+        let mut result = CallToolResult::structured(json!({
             "link_id": new.link.id,
             "url": new.url,
             "artifact_id": artifact,
             "expires_at": new.link.expires.map(Timestamp::to_rfc3339),
             "created_at": new.link.created.to_rfc3339(),
-        })))
+            "note": new.note(),
+        }));
+        result.content.extend(new.note().map(ContentBlock::text));
+        Ok(result)
     }
 
     async fn seal(&self, args: SealArgs, extensions: &Extensions) -> Result<CallToolResult> {

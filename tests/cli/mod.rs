@@ -10,6 +10,7 @@ mod mounts;
 mod run;
 mod sessions;
 mod steps;
+mod words;
 
 use std::path::Path;
 use std::process::{Output, Stdio};

@@ -40,7 +40,7 @@ suite! { sqlite, crate::contract::catalog::World::sqlite(),
     tree {
         a_tenant_is_made_once a_session_is_a_directory_of_the_root names_that_are_refused kinds_of_nodes
         link_counts_and_times listing_resumes_after_a_cookie unlink_and_its_errors rmdir_and_its_errors
-        a_session_that_held_artifacts_stays hard_links attributes_change_alone places_and_paths numbers_are_never_given_twice
+        a_session_that_held_artifacts_goes_into_the_trash hard_links attributes_change_alone places_and_paths numbers_are_never_given_twice
     }
     rename {
         a_file_keeps_its_id_and_gets_a_version_of_its_new_path a_replaced_file_is_an_earlier_version errors_of_rename

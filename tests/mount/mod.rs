@@ -16,6 +16,7 @@ mod posix;
 mod programs;
 mod quota;
 mod replay;
+mod restore;
 mod run;
 mod scratch;
 mod seal;

@@ -26,6 +26,7 @@ def everything(base):
     me = client.whoami()
     assert me.tenant_name == "default" and len(me.api_key_last_4) == 4 and me.rate_limit_burst >= me.rate_limit_sustained
     assert me.usage_storage_bytes == 0 and me.active_links == 0
+    assert me.plan_storage_limit_bytes is None and me.plan_requests_limit_month is None, "no limit is none"
 
     # Bytes in, bytes out.
     work = pathlib.Path(tempfile.mkdtemp())

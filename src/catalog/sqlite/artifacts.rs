@@ -66,11 +66,57 @@ pub fn refile(c: &Connection, id: ArtifactId, parent: Ino, name: &Name) -> Resul
 }
 
 pub fn set_life(c: &Connection, id: ArtifactId, life: i64, deleted: Option<Timestamp>) -> Result<()> {
-    c.prepare_cached("UPDATE artifacts SET life = ?, deleted = ? WHERE id = ?")?.execute(params![
-        life,
-        deleted.map(|t| t.0),
-        id_bytes(id)
-    ])?;
+    c.prepare_cached(
+        "UPDATE artifacts SET life = ?1, deleted = ?2, deleted_by = iif(?1 = 2, audit_who(), NULL) WHERE id = ?3",
+    )?
+    .execute(params![life, deleted.map(|t| t.0), id_bytes(id)])?;
+    Ok(())
+}
+
+/// A live artifact leaves its file: in the trash, or as an earlier version, it keeps what the file was. (Who deletes through a mount
+/// is found out there, and told separately.)
+pub fn leave(c: &Connection, id: ArtifactId, life: i64, deleted: Option<Timestamp>) -> Result<()> {
+    c.prepare_cached(
+        "UPDATE artifacts SET life = ?1, deleted = ?2, \
+         deleted_by = iif(?1 = 2, iif(audit_door() = 'mount', NULL, audit_who()), deleted_by), \
+         (mode, uid, gid, atime, mtime, blocks) = (SELECT i.mode, i.uid, i.gid, i.atime, i.mtime, i.blocks FROM inodes i \
+         WHERE i.ino = artifacts.ino) WHERE id = ?3",
+    )?
+    .execute(params![life, deleted.map(|t| t.0), id_bytes(id)])?;
+    Ok(())
+}
+
+/// What a file was when it showed an artifact.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub blocks: Option<u64>,
+}
+
+/// `None`: an earlier release let go of it.
+pub fn shape(c: &Connection, id: ArtifactId) -> Result<Option<Shape>> {
+    let sql = "SELECT mode, uid, gid, atime, mtime, blocks FROM artifacts WHERE id = ? AND mode IS NOT NULL";
+    Ok(c.prepare_cached(sql)?
+        .query_row([id_bytes(id)], |r| {
+            Ok(Shape {
+                mode: r.get(0)?,
+                uid: r.get(1)?,
+                gid: r.get(2)?,
+                atime: codec::time(r, 3)?,
+                mtime: codec::time(r, 4)?,
+                blocks: codec::opt_uint(r, 5)?,
+            })
+        })
+        .optional()?)
+}
+
+pub fn set_shape(c: &Connection, id: ArtifactId, s: &Shape) -> Result<()> {
+    c.prepare_cached("UPDATE artifacts SET mode = ?, uid = ?, gid = ?, atime = ?, mtime = ?, blocks = ? WHERE id = ?")?
+        .execute(params![s.mode, s.uid, s.gid, s.atime.0, s.mtime.0, s.blocks.map(int), id_bytes(id)])?;
     Ok(())
 }
 

@@ -105,7 +105,7 @@ fn entries(c: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<AuditEnt
             seq: codec::uint(r, 0)?,
             at: codec::time(r, 1)?,
             what: r.get(2)?,
-            session: r.get::<_, Option<String>>(3)?.filter(|s| !s.is_empty()),
+            session: r.get::<_, Option<String>>(3)?.map(|s| codec::shown_name(&s).to_owned()).filter(|s| !s.is_empty()),
             artifact: codec::opt_artifact_id(r, 4)?,
             path: r.get(6)?,
             door: r.get(7)?,

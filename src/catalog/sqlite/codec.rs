@@ -93,10 +93,15 @@ pub fn name(row: &Row<'_>, i: usize) -> rusqlite::Result<Name> {
     Name::new(row.get_ref(i)?.as_blob()?).map_err(|e| bad(i, e))
 }
 
+/// The name of a session in the trash is followed by `~` and its ID.
+pub fn shown_name(kept: &str) -> &str {
+    kept.split('~').next().unwrap_or(kept)
+}
+
 pub fn session_name(row: &Row<'_>, i: usize) -> rusqlite::Result<SessionName> {
     match row.get_ref(i)?.as_str()? {
         "" => Ok(SessionName::loose()),
-        name => name.parse().map_err(|e: Error| bad(i, e)),
+        name => shown_name(name).parse().map_err(|e: Error| bad(i, e)),
     }
 }
 
@@ -255,7 +260,7 @@ fn attempt_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<AttemptOf>> {
     Ok(Some(AttemptOf { step, number, state: AttemptState::of(ended != 0, exit_code, succeeded != 0) }))
 }
 
-pub const SESSION: &str = "s.id, s.tenant, s.name, s.root, s.created, s.sealed";
+pub const SESSION: &str = "s.id, s.tenant, s.name, s.root, s.created, s.sealed, s.removed";
 
 pub fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
     Ok(Session {
@@ -265,6 +270,7 @@ pub fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
         root: ino(row, 3)?,
         created: time(row, 4)?,
         sealed: opt_time(row, 5)?,
+        removed: opt_time(row, 6)?,
     })
 }
 

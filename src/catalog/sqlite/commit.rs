@@ -49,11 +49,20 @@ pub fn commit(c: &Connection, origin: Origin, rules: Rules, x: &Commit) -> Resul
     Ok(store(c, origin, rules, x, &site, replaced)?)
 }
 
-/// A commit of bytes that an artifact has already, wherever they are: always a new version.
-pub fn restore(c: &Connection, origin: Origin, rules: Rules, x: &Commit) -> Result<crate::artifact::record::Artifact> {
+/// A commit of bytes that an artifact has already, wherever they are: always a new version, and never a shorter life than it had.
+pub fn restore(
+    c: &Connection,
+    origin: Origin,
+    rules: Rules,
+    x: &Commit,
+    expires: Option<Timestamp>,
+) -> Result<crate::artifact::record::Artifact> {
     let site = site(c, origin, x)?;
     check_quota(c, x, &site, None)?;
-    store(c, origin, rules, x, &site, None).map(|done| done.artifact)
+    store(c, origin, rules, x, &site, None)?;
+    c.prepare_cached("UPDATE artifacts SET expires = iif(?1 IS NULL, NULL, max(expires, ?1)) WHERE id = ?2")?
+        .execute(params![expires.map(|t| t.0), id_bytes(x.id)])?;
+    artifacts::must(c, x.id)
 }
 
 /// A commit whose answer was lost comes again with the same ID.
@@ -259,7 +268,7 @@ fn store(
     if version.is_none()
         && let Some(previous) = &site.previous
     {
-        artifacts::set_life(c, previous.id, SUPERSEDED, None)?;
+        artifacts::leave(c, previous.id, SUPERSEDED, None)?;
     }
     let version = match version {
         Some(version) => version,

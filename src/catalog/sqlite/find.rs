@@ -195,16 +195,16 @@ pub fn sessions(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Vec<
     let sql = format!(
         "SELECT {SESSION}, count(a.id), coalesce(sum(a.size), 0), min(a.created), max(a.created) FROM sessions s \
          LEFT JOIN artifacts a ON a.session = s.id AND a.life = {LIVE} AND (a.expires IS NULL OR a.expires > ?2) \
-         WHERE s.tenant = ?1 AND s.name <> '' GROUP BY s.id ORDER BY s.created, s.id"
+         WHERE s.tenant = ?1 AND s.name <> '' AND s.removed IS NULL GROUP BY s.id ORDER BY s.created, s.id"
     );
     let mut stmt = c.prepare_cached(&sql)?;
     let rows = stmt.query_map(params![tenant.0, now.0], |r| {
         Ok(SessionSummary {
             session: codec::session(r)?,
-            artifacts: codec::uint(r, 6)?,
-            bytes: codec::uint(r, 7)?,
-            first_artifact: codec::opt_time(r, 8)?,
-            last_artifact: codec::opt_time(r, 9)?,
+            artifacts: codec::uint(r, 7)?,
+            bytes: codec::uint(r, 8)?,
+            first_artifact: codec::opt_time(r, 9)?,
+            last_artifact: codec::opt_time(r, 10)?,
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -217,7 +217,7 @@ pub fn usage(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Usage> 
         .optional()?
         .ok_or_else(|| Error::not_found("the tenant does not exist"))?;
     let sessions = c
-        .prepare_cached("SELECT count(*) FROM sessions WHERE tenant = ? AND name <> ''")?
+        .prepare_cached("SELECT count(*) FROM sessions WHERE tenant = ? AND name <> '' AND removed IS NULL")?
         .query_row([tenant.0], |r| codec::uint(r, 0))?;
     let (artifacts, logical_bytes) = living(c, tenant, now)?;
     Ok(Usage { sessions, artifacts, logical_bytes, stored_bytes, max_bytes, max_artifacts })

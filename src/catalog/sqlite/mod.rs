@@ -35,6 +35,7 @@ mod rename;
 mod reserve;
 mod schema;
 mod seal;
+mod sessions;
 mod sweep;
 mod tree;
 mod upkeep;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::artifacts::{self, NewArtifact};
 use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
-use super::{blobs, changes, commit, labels, make, paths, remove, tree};
+use super::{blobs, changes, commit, labels, make, paths, remove, sessions, tree};
 use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Artifact, Chunks, Labels, NodeKind, Session};
@@ -45,6 +45,16 @@ pub fn trash_recovered(c: &Connection, origin: Origin, x: &Commit) -> Result<Opt
             recovered: true,
         },
     )?;
+    let shape = match (&x.birth, tree::node_any(c, x.ino)?) {
+        (_, Some(n)) => Some((n.mode, n.uid, n.gid)),
+        (Some(b), None) => Some((b.mode & 0o7777, b.uid, b.gid)),
+        (None, None) => None,
+    };
+    if let Some((mode, uid, gid)) = shape {
+        let atime = x.stat.atime.unwrap_or(x.mtime);
+        let shape = artifacts::Shape { mode, uid, gid, atime, mtime: x.mtime, blocks: x.stat.blocks };
+        artifacts::set_shape(c, x.id, &shape)?;
+    }
     artifacts::must(c, x.id).map(Some)
 }
 
@@ -80,6 +90,7 @@ pub fn restore(
         return artifacts::must(c, artifact);
     }
     let (filed, name) = artifacts::filing(c, artifact)?.ok_or_else(|| artifacts::missing(artifact))?;
+    sessions::revive(c, origin, &session, None, now)?;
     let parent = revive(c, origin, filed, now)?;
     if parent != filed {
         artifacts::refile(c, artifact, parent, &name)?;
@@ -90,11 +101,25 @@ pub fn restore(
     let guessed: String = c
         .prepare_cached("SELECT guessed_type FROM artifacts WHERE id = ?")?
         .query_row([id_bytes(artifact)], |r| r.get(0))?;
+    let shape = match artifacts::shape(c, artifact)? {
+        Some(shape) => shape,
+        // Let go of by an earlier release: who wrote it is known, how open it was is not.
+        None => artifacts::Shape {
+            mode: 0o600,
+            uid: old.labels.provenance.uid.unwrap_or(dir.uid),
+            gid: dir.gid,
+            atime: now,
+            mtime: old.created,
+            blocks: None,
+        },
+    };
+    let (mode, uid, gid) = (shape.mode, shape.uid, shape.gid);
     let again = Commit {
         tenant: session.tenant,
         session: session.id,
         ino: fresh.0,
-        birth: Some(Birth { parent, name, cookie: fresh.1, mode: 0o644, uid: dir.uid, gid: dir.gid, replaces: false }),
+        // What stands there gives way, as to a rename: it may be open, with another owner and other times.
+        birth: Some(Birth { parent, name, cookie: fresh.1, mode, uid, gid, replaces: true }),
         id,
         collapse: None,
         hash: old.hash,
@@ -107,11 +132,11 @@ pub fn restore(
         // The key named the operation that made it, not this one.
         labels: Labels { idempotency_key: None, ..old.labels },
         attempt: None,
-        mtime: now,
-        stat: FileStat::default(),
+        mtime: shape.mtime,
+        stat: FileStat { atime: Some(shape.atime), blocks: shape.blocks, ..FileStat::default() },
         now,
     };
-    commit::restore(c, origin, rules, &again)
+    commit::restore(c, origin, rules, &again, old.expires)
 }
 
 /// What is in the trash becomes one of the deleted versions of another name of its session: restored, it stands there.
@@ -131,7 +156,7 @@ pub fn move_in_trash(c: &Connection, artifact: ArtifactId, to: (Ino, &Name), now
 }
 
 /// The directory itself, or what stands at its path now, or itself again if nothing does.
-fn revive(c: &Connection, origin: Origin, dir: Ino, now: Timestamp) -> Result<Ino> {
+pub fn revive(c: &Connection, origin: Origin, dir: Ino, now: Timestamp) -> Result<Ino> {
     if tree::node_any(c, dir)?.is_some() {
         return Ok(dir);
     }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::codec::{self, SUPERSEDED, TRASHED, int};
 use super::tree::Entry;
-use super::{artifacts, changes, paths, tree};
+use super::{artifacts, changes, paths, sessions, tree};
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
 use crate::artifact::record::NodeKind;
@@ -56,7 +56,7 @@ pub fn drop_name(c: &Connection, origin: Origin, entry: &Entry, fate: Fate, now:
                 Fate::Trash => (TRASHED, Some(now)),
                 Fate::Supersede => (SUPERSEDED, None),
             };
-            artifacts::set_life(c, id, life, deleted)?;
+            artifacts::leave(c, id, life, deleted)?;
         }
         c.prepare_cached("DELETE FROM inodes WHERE ino = ?")?.execute([int(node.ino.0)])?;
     }
@@ -82,10 +82,12 @@ pub fn rmdir(c: &Connection, origin: Origin, parent: Ino, name: &Name, now: Time
         return Err(Error::new(Kind::NotADirectory, format!("'{name}' is not a directory")));
     }
     tree::writable(c, &entry.node)?;
-    if above.session == SessionId::NONE {
-        forget_session(c, entry.node.session, name)?;
+    let is_session = above.session == SessionId::NONE;
+    let removed = drop_dir(c, origin, &entry, now)?;
+    if is_session {
+        sessions::trash(c, entry.node.session, now)?;
     }
-    drop_dir(c, origin, &entry, now)
+    Ok(removed)
 }
 
 /// Removes a directory that must be empty but for expired files.
@@ -124,19 +126,6 @@ fn bury(c: &Connection, entry: &Entry) -> Result<()> {
     } else {
         c.prepare_cached("DELETE FROM inodes WHERE ino = ?")?.execute([dir])?;
     }
-    Ok(())
-}
-
-/// A session goes with its root, when it never held an artifact.
-fn forget_session(c: &Connection, session: SessionId, name: &Name) -> Result<()> {
-    if c.prepare_cached("SELECT 1 FROM artifacts WHERE session = ? LIMIT 1")?.exists([session.0])? {
-        return Err(Error::new(
-            Kind::NotEmpty,
-            format!("session '{name}' has held artifacts: its trash and versions are still there"),
-        ));
-    }
-    c.prepare_cached("DELETE FROM links WHERE session = ?")?.execute([session.0])?;
-    c.prepare_cached("DELETE FROM sessions WHERE id = ?")?.execute([session.0])?;
     Ok(())
 }
 

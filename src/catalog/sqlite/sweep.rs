@@ -4,9 +4,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{self, LIVE, PROVISIONAL, TRASHED, id_bytes, int, life};
 use super::remove::{Fate, drop_name, unlink};
-use super::{artifacts, audit, tree};
+use super::{artifacts, audit, sessions, tree};
 use crate::artifact::Result;
-use crate::artifact::ids::{ArtifactId, Ino, TenantId};
+use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
 use crate::artifact::life::{Bounds, End, Facts};
 use crate::artifact::name::Name;
 use crate::artifact::time::Timestamp;
@@ -143,7 +143,10 @@ fn facts(c: &Connection, id: ArtifactId, now: Timestamp) -> Result<Option<(Facts
 /// Ends one artifact if the rules say so.
 fn end(c: &Connection, tenant: TenantId, id: ArtifactId, bounds: &Bounds, swept: &mut Swept) -> Result<()> {
     let Some((facts, size)) = facts(c, id, bounds.now)? else { return Ok(()) };
-    let (slot, verb) = match bounds.end_of(&facts) {
+    let end = bounds.end_of(&facts);
+    let path = if end == Some(End::Purged) { artifacts::filing(c, id)? } else { None };
+    let session = sessions::removed_of(c, id)?;
+    let (slot, verb) = match end {
         Some(End::Expired) => (&mut swept.expired, "expire"),
         Some(End::Purged) => (&mut swept.purged, "purge"),
         Some(End::Pruned) => (&mut swept.pruned, "prune"),
@@ -151,7 +154,11 @@ fn end(c: &Connection, tenant: TenantId, id: ArtifactId, bounds: &Bounds, swept:
     };
     *slot += 1;
     swept.bytes += size;
-    audit::called(verb, || erase(c, tenant, id, bounds.now))
+    audit::called(verb, || erase(c, tenant, id, bounds.now))?;
+    if let Some((parent, name)) = path {
+        forget_path(c, tenant, (parent, &name), bounds.now, swept)?;
+    }
+    session.map_or(Ok(()), |session| session_rest(c, tenant, session, bounds.now))
 }
 
 pub fn purge(c: &Connection, tenant: TenantId, ids: &[ArtifactId], now: Timestamp) -> Result<Swept> {
@@ -163,12 +170,49 @@ pub fn purge(c: &Connection, tenant: TenantId, ids: &[ArtifactId], now: Timestam
             .query_row(params![id_bytes(*id), tenant.0, TRASHED], |r| codec::uint(r, 0))
             .optional()?;
         if let Some(size) = size {
+            let (path, session) = (artifacts::filing(c, *id)?, sessions::removed_of(c, *id)?);
             erase(c, tenant, *id, now)?;
             swept.purged += 1;
             swept.bytes += size;
+            if let Some((parent, name)) = path {
+                forget_path(c, tenant, (parent, &name), now, &mut swept)?;
+            }
+            if let Some(session) = session {
+                session_rest(c, tenant, session, now)?;
+            }
         }
     }
     Ok(swept)
+}
+
+/// What was deleted at a path is gone for good: if nothing stands there, nor lies in the trash, its earlier versions go too. What
+/// pins one: a link that leads to it, or its session's seal.
+fn forget_path(
+    c: &Connection,
+    tenant: TenantId,
+    (parent, name): (Ino, &Name),
+    now: Timestamp,
+    swept: &mut Swept,
+) -> Result<()> {
+    let stands = "SELECT 1 FROM artifacts WHERE parent = ? AND name = ? AND life <> 1 LIMIT 1";
+    if c.prepare_cached(stands)?.exists(params![int(parent.0), name.as_bytes()])? {
+        return Ok(());
+    }
+    let sql = format!(
+        "SELECT a.id, a.size FROM artifacts a WHERE a.parent = ?2 AND a.name = ?3 AND a.tenant = ?4 AND NOT {LINKED} AND NOT {SEALED}"
+    );
+    let rest: Vec<(ArtifactId, u64)> = c
+        .prepare_cached(&sql)?
+        .query_map(params![now.0, int(parent.0), name.as_bytes(), tenant.0], |r| {
+            Ok((codec::artifact_id(r, 0)?, codec::uint(r, 1)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (id, size) in rest {
+        audit::called("purge", || erase(c, tenant, id, now))?;
+        swept.pruned += 1;
+        swept.bytes += size;
+    }
+    Ok(())
 }
 
 /// Removes an artifact for good, with its names.
@@ -190,11 +234,27 @@ fn erase(c: &Connection, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Re
     filed.map_or(Ok(()), |(dir, _)| unbury(c, dir))
 }
 
+/// What is left of a session in the trash that has nothing to restore: earlier versions go, but for those that a link pins.
+pub fn session_rest(c: &Connection, tenant: TenantId, session: SessionId, now: Timestamp) -> Result<()> {
+    if c.prepare_cached("SELECT 1 FROM artifacts WHERE session = ? AND life <> 1 LIMIT 1")?.exists([session.0])? {
+        return Ok(());
+    }
+    let sql = format!("SELECT a.id FROM artifacts a WHERE a.session = ?2 AND NOT {LINKED}");
+    let rest: Vec<ArtifactId> = c
+        .prepare_cached(&sql)?
+        .query_map(params![now.0, session.0], |r| codec::artifact_id(r, 0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for id in rest {
+        audit::called("purge", || erase(c, tenant, id, now))?;
+    }
+    Ok(())
+}
+
 /// Forgets removed directories that no path leads through any more.
 fn unbury(c: &Connection, dir: Ino) -> Result<()> {
-    let mut at = Some(int(dir.0));
-    while let Some(dir) = at {
-        at = c
+    let mut next = Some(int(dir.0));
+    while let Some(dir) = next {
+        next = c
             .prepare_cached(
                 "DELETE FROM inodes WHERE ino = ?1 AND nlink = 0 AND was_parent IS NOT NULL \
                  AND NOT EXISTS (SELECT 1 FROM artifacts WHERE parent = ?1) \
@@ -202,6 +262,9 @@ fn unbury(c: &Connection, dir: Ino) -> Result<()> {
             )?
             .query_row([dir], |r| r.get::<_, i64>(0))
             .optional()?;
+        if next.is_some() {
+            sessions::forget(c, Ino(dir.unsigned_abs()))?;
+        }
     }
     Ok(())
 }

@@ -2,14 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteCatalog, clear, collect, recover, sweep, write_something};
+use super::{SqliteCatalog, audit, clear, collect, recover, sessions, sweep, write_something};
 use crate::artifact::Result;
-use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
+use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId, TenantId};
 use crate::artifact::life::Bounds;
-use crate::artifact::name::Name;
-use crate::artifact::record::Artifact;
+use crate::artifact::name::{Name, SessionName};
+use crate::artifact::record::{Artifact, Session};
 use crate::artifact::time::Timestamp;
-use crate::catalog::upkeep::{Cleared, Doomed, ExpiredName, Garbage, Swept, Unneeded, Upkeep};
+use crate::catalog::upkeep::{Cleared, Doomed, ExpiredName, Garbage, Revived, Swept, Unneeded, Upkeep};
 use crate::catalog::{Origin, Removed};
 
 #[async_trait]
@@ -44,6 +44,26 @@ impl Upkeep for SqliteCatalog {
         self.durable(move |c| {
             recover::move_in_trash(c, artifact, (parent, &name), now)?;
             recover::restore(c, origin, rules, artifact, id, fresh, now)
+        })
+        .await
+    }
+
+    async fn removed_sessions(&self, tenant: TenantId) -> Result<Vec<Session>> {
+        self.scan(move |c| sessions::removed(c, tenant)).await
+    }
+
+    async fn restore_session(
+        &self,
+        origin: Origin,
+        session: SessionId,
+        name: Option<SessionName>,
+        ids: Vec<ArtifactId>,
+        since: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Revived> {
+        let rules = self.versions;
+        self.durable(move |c| {
+            audit::called("restore", || sessions::restore(c, origin, rules, session, name.as_ref(), &ids, since, now))
         })
         .await
     }

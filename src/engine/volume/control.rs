@@ -114,6 +114,19 @@ impl CtlHandle {
 }
 
 impl Volume {
+    /// As [`Volume::flush`]; what it refuses `caller` is explained to whoever asks for its last answer: an errno says only so much.
+    ///
+    /// # Errors
+    /// As [`Volume::flush`].
+    pub async fn flush_for(self: &Arc<Self>, fh: u64, caller: Caller) -> Result<()> {
+        let done = self.flush(fh).await;
+        if let Err(e) = &done {
+            let asker = Asker { uid: caller.uid, process: process(caller.pid) };
+            self.answers.keep(asker, Bytes::from(refusal(e, Format::Plain)));
+        }
+        done
+    }
+
     /// Runs the commands of one write. The first bad one fails the write; its answer says why.
     pub(super) async fn control_write(self: &Arc<Self>, ctl: &CtlHandle, data: &[u8]) -> Result<u32> {
         if data.len() > LINE_MAX * 16 {
@@ -264,6 +277,7 @@ impl Volume {
         let new = self.store.create_link(target, ttl).await?;
         let mut value = link_json(&new.link);
         value["url"] = json!(new.url);
+        value["note"] = json!(new.note());
         Ok(Answer::new(new.url.clone(), value))
     }
 

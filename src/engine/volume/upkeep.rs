@@ -12,7 +12,7 @@ use crate::engine::progress::Progress;
 use crate::engine::settle::{Claim, Scope, StagingInUse};
 use crate::engine::status::MountReport;
 
-use super::Volume;
+use super::{STALE_NAME, Volume};
 
 /// `statvfs(3)` of the volume, in units of `block_size` bytes.
 #[derive(Clone, Copy, Debug)]
@@ -285,7 +285,25 @@ impl Volume {
         self.cool();
         let session =
             self.store.catalog.session_by_id(session).await?.ok_or_else(|| Error::not_found("the session is gone"))?;
-        self.store.seal(&session, deadline, &Progress::none()).await
+        let sealed = self.store.seal(&session, deadline, &Progress::none()).await?;
+        self.forget_modes(session.id).await;
+        Ok(sealed)
+    }
+
+    /// The kernel drops the modes that it knows of the session before its seal is answered. (The change log tells it too, a moment
+    /// later: failing this it is told then.)
+    async fn forget_modes(&self, session: SessionId) {
+        let Some(drop) = self.stale_name.get() else { return };
+        let told = match self.inodes_of(session).await {
+            // They are dropped one after the other: the last is done when all are.
+            Ok(inodes) => inodes.into_iter().map(|ino| drop(ChangeKind::Inode { ino })).last(),
+            Err(e) => return tracing::warn!(error = %e, "modes of a sealed session show late"),
+        };
+        if let Some(told) = told
+            && tokio::time::timeout(STALE_NAME, told).await.is_err()
+        {
+            tracing::warn!("modes of a sealed session show late");
+        }
     }
 
     /// What `df` shows: the tenant's limits and use, or else the disk below the state directory.

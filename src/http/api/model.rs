@@ -243,7 +243,7 @@ pub struct Sealed {
     pub artifact_count: u64,
 }
 
-/// The account behind a key. Where there is no limit, the number is 9007199254740991, the largest that every client reads.
+/// The account behind a key. A limit that is null is none.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Whoami {
     pub tenant_name: String,
@@ -252,11 +252,11 @@ pub struct Whoami {
     pub api_key_last_4: String,
     pub scopes: Vec<String>,
     pub usage_requests_month: u64,
-    pub plan_requests_limit_month: u64,
+    pub plan_requests_limit_month: Option<u64>,
     pub usage_storage_bytes: u64,
-    pub plan_storage_limit_bytes: u64,
+    pub plan_storage_limit_bytes: Option<u64>,
     pub active_links: u64,
-    pub max_active_links: u64,
+    pub max_active_links: Option<u64>,
     /// Requests a second in the long run.
     pub rate_limit_sustained: u32,
     /// Requests at once after a pause.

@@ -1,9 +1,10 @@
 use outputfs::artifact::Kind;
 use outputfs::artifact::ids::{Ino, SessionId};
+use outputfs::artifact::query::Query;
 use outputfs::artifact::record::{Life, NodeKind};
 use outputfs::catalog::AttrChange;
 
-use super::world::{World, kind, name};
+use super::world::{SECOND, World, artifact_id, kind, name};
 
 pub async fn a_tenant_is_made_once(w: &World) {
     let again = w.cat.tenant(&"default".parse().unwrap(), w.now()).await.unwrap();
@@ -147,13 +148,41 @@ pub async fn rmdir_and_its_errors(w: &World) {
     assert_eq!(w.artifact(made.artifact.id).await.filename, b"d/inner/f");
 }
 
-pub async fn a_session_that_held_artifacts_stays(w: &World) {
+pub async fn a_session_that_held_artifacts_goes_into_the_trash(w: &World) {
     w.file(w.root(), "f", b"x").await;
     let rmdir = || async { w.cat.rmdir(w.origin, w.tenant.root, &name("run"), w.now()).await };
     assert_eq!(kind(rmdir().await), Kind::NotEmpty);
+    let early = w.file(w.root(), "early", b"e").await.artifact.id;
+    w.cat.unlink(w.origin, w.root(), &name("early"), w.now()).await.unwrap();
+    w.advance(3600 * SECOND);
     w.cat.unlink(w.origin, w.root(), &name("f"), w.now()).await.unwrap();
-    assert_eq!(kind(rmdir().await), Kind::NotEmpty);
-    assert!(w.cat.session_by_id(w.session.id).await.unwrap().is_some());
+    rmdir().await.unwrap();
+    let named = || async { w.cat.session(w.tenant.id, &"run".parse().unwrap()).await.unwrap() };
+    assert!(named().await.is_none() && w.cat.sessions(w.tenant.id, w.now()).await.unwrap().is_empty());
+    let [removed] = w.cat.removed_sessions(w.tenant.id).await.unwrap().try_into().unwrap();
+    assert_eq!((removed.id, removed.name.as_str()), (w.session.id, "run"));
+
+    // Its name is free. Under another one it comes back with what went with it, and only that.
+    let other = w.session("run").await;
+    assert_ne!(other.id, w.session.id);
+    let restore = |name: Option<&str>| {
+        let ids = (0..3).map(|_| artifact_id()).collect();
+        w.cat.restore_session(w.origin, w.session.id, name.map(|n| n.parse().unwrap()), ids, None, w.now())
+    };
+    assert_eq!(kind(restore(None).await), Kind::Exists);
+    let back = restore(Some("again")).await.unwrap();
+    assert_eq!((back.files, back.more, back.session.name.as_str()), (1, false, "again"));
+    assert_eq!(w.cat.list(w.root(), 0, 10, w.now()).await.unwrap().len(), 1);
+    assert_eq!(w.artifact(early).await.life, Life::Trashed);
+
+    // Emptied of all that could come back, it is no more.
+    w.cat.unlink(w.origin, w.root(), &name("f"), w.now()).await.unwrap();
+    w.cat.rmdir(w.origin, w.tenant.root, &name("again"), w.now()).await.unwrap();
+    let trash = Query { life: Life::Trashed, ..Query::all(w.tenant.id) };
+    let ids = w.cat.find(&trash, w.now()).await.unwrap().artifacts.iter().map(|a| a.id).collect();
+    assert_eq!(w.cat.purge(w.tenant.id, ids, w.now()).await.unwrap().purged, 2);
+    assert!(w.cat.session_by_id(w.session.id).await.unwrap().is_none());
+    assert!(w.cat.session_by_id(other.id).await.unwrap().is_some());
 }
 
 pub async fn hard_links(w: &World) {
