@@ -1,39 +1,60 @@
 //! Guessing a content type where nobody said one.
 
-/// Types of files that agents make and the table of the `mime_guess` crate lacks or takes for something else (`.ts`
-/// is a video there).
-const OWN: [(&str, &str); 9] = [
+/// Types of files that agents make and the table of the `mime_guess` crate lacks or takes for something else (`.ts` is a video
+/// there, `.dot` a template of Word). Registered with IANA where there is such a name.
+const OWN: [(&str, &str); 33] = [
+    ("bat", "text/plain"),
+    ("cts", "text/x-typescript"),
+    ("diff", "text/x-diff"),
+    ("dot", "text/vnd.graphviz"),
+    ("drawio", "application/vnd.jgraph.mxfile"),
+    ("gguf", "application/x-gguf"),
+    ("go", "text/x-go"),
+    ("gv", "text/vnd.graphviz"),
     ("ipynb", "application/x-ipynb+json"),
+    ("java", "text/x-java"),
     ("jsonl", "application/jsonl"),
     ("log", "text/plain"),
+    ("mdx", "text/mdx"),
+    ("mermaid", "text/vnd.mermaid"),
+    ("mmd", "text/vnd.mermaid"),
+    ("mts", "text/x-typescript"),
     ("ndjson", "application/x-ndjson"),
+    ("npy", "application/x-npy"),
+    ("npz", "application/x-npz"),
+    ("obj", "model/obj"),
     ("parquet", "application/vnd.apache.parquet"),
+    ("patch", "text/x-diff"),
+    ("py", "text/x-python"),
+    ("rs", "text/x-rust"),
+    ("safetensors", "application/x-safetensors"),
+    ("sql", "application/sql"),
+    ("sqlite", "application/vnd.sqlite3"),
+    ("sqlite3", "application/vnd.sqlite3"),
+    ("stl", "model/stl"),
+    ("toml", "application/toml"),
     ("ts", "text/x-typescript"),
     ("tsx", "text/x-typescript"),
     ("yaml", "application/yaml"),
-    ("yml", "application/yaml"),
 ];
 
 pub const BINARY: &str = "application/octet-stream";
 pub const TEXT: &str = "text/plain";
 
-/// Bytes of a file's beginning that [`guess`] wants to see (tar's mark lies at 257).
+/// Bytes of a file's beginning that [`by_bytes`] wants to see (tar's mark lies at 257).
 pub const HEAD: usize = 512;
 
-/// The type of a file of this name that begins with `head`. A known ending of the name decides; else the marks
-/// that formats begin with; else whether it is text.
+/// The type of a file of this name whose bytes are of type `bytes`. A known ending of the name decides; else what [`by_bytes`] said.
+/// It is asked again whenever the name changes.
 #[must_use]
-pub fn guess(name: &[u8], head: &[u8]) -> String {
-    by_name(name)
-        .or_else(|| infer::get(head).map(|kind| kind.mime_type()))
-        .unwrap_or(if is_text(head) { TEXT } else { BINARY })
-        .to_owned()
+pub fn guess<'a>(name: &[u8], bytes: &'a str) -> &'a str {
+    by_name(name).unwrap_or(bytes)
 }
 
-/// The type of a file that grew at its end: what it was before, unless its name says better.
+/// What bytes that begin with `head` are, whatever they are called: by the marks that formats begin with; else whether it is text.
 #[must_use]
-pub fn guess_grown(name: &[u8], before: &str) -> String {
-    by_name(name).unwrap_or(before).to_owned()
+pub fn by_bytes(head: &[u8]) -> &'static str {
+    infer::get(head).map_or(if is_text(head) { TEXT } else { BINARY }, |kind| kind.mime_type())
 }
 
 fn by_name(name: &[u8]) -> Option<&'static str> {
@@ -44,8 +65,9 @@ fn by_name(name: &[u8]) -> Option<&'static str> {
         return None;
     }
     let ext = std::str::from_utf8(&name[dot + 1..]).ok()?.to_ascii_lowercase();
+    let ext = if ext == "yml" { "yaml" } else { &ext };
     let own = OWN.iter().find(|(e, _)| *e == ext).map(|(_, t)| *t);
-    own.or_else(|| mime_guess::from_ext(&ext).first_raw())
+    own.or_else(|| mime_guess::from_ext(ext).first_raw())
 }
 
 /// UTF-8 without control characters other than those of text; the last character may be cut.
@@ -63,6 +85,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn guess(name: &[u8], head: &[u8]) -> String {
+        super::guess(name, by_bytes(head)).to_owned()
+    }
+
     #[test]
     fn the_name_wins_when_it_is_known() {
         for (name, want) in [
@@ -77,6 +103,29 @@ mod tests {
             ("x.tar.gz", "application/gzip"),
             ("app.log", "text/plain"),
             ("a.svg", "image/svg+xml"),
+            ("a.dot", "text/vnd.graphviz"),
+            ("a.jsonl", "application/jsonl"),
+            ("a.ipynb", "application/x-ipynb+json"),
+            ("a.webp", "image/webp"),
+            ("a.avif", "image/avif"),
+            ("Cargo.toml", "application/toml"),
+            ("a.tsx", "text/x-typescript"),
+            ("a.rs", "text/x-rust"),
+            ("a.go", "text/x-go"),
+            ("a.py", "text/x-python"),
+            ("a.gguf", "application/x-gguf"),
+            ("a.safetensors", "application/x-safetensors"),
+            ("a.npz", "application/x-npz"),
+            ("a.mdx", "text/mdx"),
+            ("a.drawio", "application/vnd.jgraph.mxfile"),
+            ("a.mmd", "text/vnd.mermaid"),
+            ("a.patch", "text/x-diff"),
+            ("a.sqlite", "application/vnd.sqlite3"),
+            ("a.yml", "application/yaml"),
+            ("a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+            ("a.wasm", "application/wasm"),
+            ("a.tsv", "text/tab-separated-values"),
+            ("a.js", "text/javascript"),
         ] {
             assert_eq!(guess(name.as_bytes(), b"\x89PNG\r\n\x1a\n"), want, "{name}");
         }
@@ -95,6 +144,12 @@ mod tests {
         assert_eq!(guess(b"blob", b"abc\0def"), BINARY);
         assert_eq!(guess(b"latin1", b"Gr\xfc\xdfe"), BINARY);
         assert_eq!(guess(b"\xff.\xfe", b"x"), TEXT);
+    }
+
+    /// The search below takes the first.
+    #[test]
+    fn every_ending_stands_once_and_in_order() {
+        assert!(OWN.is_sorted_by(|a, b| a.0 < b.0));
     }
 
     proptest! {

@@ -1,69 +1,21 @@
-//! Scratch: names of half-written and temporary files, which never become artifacts (DESIGN §3.5).
+//! Scratch: names of half-written and temporary files, which never become artifacts (DESIGN §3.5). What is known of them before
+//! anybody says a word: [`built_in`].
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ignore::gitignore::{Gitignore, GitignoreBuilder, Glob};
+
+mod built_in;
+
+use built_in::BUILT_IN;
 
 /// The file in a session's root that adds rules.
 pub const FILE_NAME: &str = ".outputsignore";
 
 /// What `check-ignore` calls the rules below.
 const BUILT_IN_NAME: &str = "built-in";
-
-/// Rules of every session, in gitignore's syntax; those of the session come after them and win.
-const BUILT_IN: [&str; 38] = [
-    // Temporary files of any program.
-    "*.tmp",
-    "*.temp",
-    "*~",
-    // Downloads.
-    "*.part",
-    "*.partial",
-    "*.crdownload",
-    "*.filepart",
-    "*.aria2",
-    "*.opdownload",
-    // vim: swap files, and the probe it makes to learn whether it may write.
-    "*.swp",
-    "*.swo",
-    "*.swx",
-    "*.swpx",
-    "4913",
-    // Emacs: locks and autosaves.
-    ".#*",
-    "\\#*#",
-    // kate, GLib.
-    "*.kate-swp",
-    ".goutputstream-*",
-    // LibreOffice, Microsoft Office.
-    ".~lock.*",
-    "~$*",
-    // SQLite: useless without the state of the database they belong to.
-    "*-journal",
-    "*-wal",
-    "*-shm",
-    // What file systems make of a deleted file that is open.
-    ".nfs*",
-    ".fuse_hidden*",
-    // Caches that programs make beside what they read.
-    "__pycache__/",
-    "*.pyc",
-    ".pytest_cache/",
-    ".mypy_cache/",
-    ".ruff_cache/",
-    ".ipynb_checkpoints/",
-    // Version control.
-    ".git/",
-    ".hg/",
-    ".svn/",
-    // Desktops.
-    ".DS_Store",
-    "Thumbs.db",
-    "desktop.ini",
-    ".directory",
-];
 
 /// Which paths of a session are scratch.
 #[derive(Clone, Debug)]
@@ -85,7 +37,10 @@ impl IgnoreRules {
     pub fn new(lines: Option<&str>) -> Self {
         let mut builder = GitignoreBuilder::new("");
         let mut problems = Vec::new();
-        let built_in = BUILT_IN.into_iter().zip(1..).map(|(line, n)| (BUILT_IN_NAME, n, line));
+        let ours =
+            |dirs: bool| BUILT_IN.into_iter().zip(1..).filter(move |((line, ..), _)| line.ends_with('/') == dirs);
+        // Those for directories last: of two that match, the later decides, and those for files are nothing to a directory.
+        let built_in = ours(false).chain(ours(true)).map(|((line, ..), n)| (BUILT_IN_NAME, n, line));
         let own = lines.unwrap_or_default().lines().zip(1..).map(|(line, n)| (FILE_NAME, n, line));
         for (source, number, line) in built_in.chain(own) {
             // The matcher hands the source back as it was given: so it can carry the line's number.
@@ -118,8 +73,17 @@ impl IgnoreRules {
         let path = path.as_ref();
         // The matcher refuses absolute paths; ours all start at the session's root.
         let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len());
-        let path = Path::new(OsStr::from_bytes(&path[start..]));
-        let matched = self.rules.matched_path_or_any_parents(path, is_dir);
+        let mut at = Some(Path::new(OsStr::from_bytes(&path[start..])));
+        let mut dir = is_dir;
+        let matched = loop {
+            let path = at.filter(|p| !p.as_os_str().is_empty())?;
+            let matched = self.rules.matched(path, dir);
+            if matched.inner().is_some_and(|glob| !dir || !is_for_files(glob)) {
+                break matched;
+            }
+            at = path.parent();
+            dir = true;
+        };
         let glob = matched.inner()?;
         Some(Rule {
             place: glob.from().map(|p| p.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -127,6 +91,12 @@ impl IgnoreRules {
             ignores: matched.is_ignore(),
         })
     }
+}
+
+/// A built-in rule without `/` at its end: `lab-journal/` is nobody's half-written file. What a session writes itself means
+/// what it means in gitignore.
+fn is_for_files(glob: &Glob) -> bool {
+    !glob.is_only_dir() && glob.from().is_some_and(|place| place.to_string_lossy().starts_with(BUILT_IN_NAME))
 }
 
 /// One line that matched.
@@ -191,7 +161,36 @@ mod tests {
             assert!(!scratch(&rules, path), "{path}");
         }
         assert!(rules.is_scratch("__pycache__", true));
+        for path in
+            ["x/.~a.ipynb", "a.py___jb_tmp___", "w.incomplete", ".report.md.kak.a1B2c3", ".tmpA1b2C3", "d/.~tmp~/f"]
+        {
+            assert!(scratch(&rules, path), "{path}");
+        }
+        assert!(!scratch(&rules, ".tmpA1b2C3d") && !scratch(&rules, "a~.ipynb"));
         assert!(rules.is_scratch(b"\xff.tmp", false));
+    }
+
+    #[test]
+    fn rules_for_files_are_nothing_to_a_directory() {
+        let rules = IgnoreRules::new(Some("mine*\n!4913/kept.tmp"));
+        for dir in ["lab-journal", "4913", "d.tmp", "d~", "old.part", ".#x", "x.swp", "Thumbs.db"] {
+            assert!(!rules.is_scratch(dir, true), "{dir}");
+            assert!(!scratch(&rules, &format!("{dir}/day1.md")) && !scratch(&rules, &format!("a/{dir}/b/c")), "{dir}");
+            assert!(scratch(&rules, dir) && scratch(&rules, &format!("{dir}/x.tmp")), "{dir}");
+        }
+        assert!(rules.is_scratch("minerals", true) && scratch(&rules, "minerals/a"));
+        assert!(scratch(&rules, "d.tmp/.git/x") && scratch(&rules, ".git/d.tmp/x"));
+        assert!(!scratch(&rules, "4913/kept.tmp"));
+    }
+
+    /// A pattern that is no pattern would be dropped without a word.
+    #[test]
+    fn every_built_in_line_is_a_rule_and_stands_once() {
+        assert_eq!(IgnoreRules::new(None).rules.len(), BUILT_IN.len());
+        for (n, (line, who, source)) in BUILT_IN.iter().enumerate() {
+            assert!(!who.is_empty() && !source.is_empty(), "{line}");
+            assert!(BUILT_IN[..n].iter().all(|(other, ..)| other != line), "{line} twice");
+        }
     }
 
     #[test]

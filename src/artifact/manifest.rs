@@ -160,6 +160,7 @@ mod tests {
             hash: BlobHash([u8::try_from(n % 256).unwrap(); 32]),
             agent_id: None,
             metadata,
+            aside: crate::artifact::aside::Aside::default(),
             provenance: Provenance::default(),
             idempotency_key: None,
             created: Timestamp::from_parts(1_700_000_000, 5000),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::aside::Aside;
 use super::error::{Error, Kind, Result};
 
 /// Longest key in characters.
@@ -77,17 +78,17 @@ impl Metadata {
 }
 
 /// # Errors
-/// `EINVAL` unless `key` matches `^[a-zA-Z][a-zA-Z0-9_-]{0,63}$`.
+/// `EINVAL` unless `key` matches `^[a-zA-Z][a-zA-Z0-9._:-]{0,63}$`.
 pub fn check_key(key: &str) -> Result<()> {
     let mut bytes = key.bytes();
     let ok = bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
         && key.len() <= KEY_MAX
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b));
     if ok {
         Ok(())
     } else {
         Err(Error::invalid(format!(
-            "'{key}' is not a metadata key: it starts with a letter and has at most {KEY_MAX} letters, digits, '_' or '-'"
+            "'{key}' is not a metadata key: it starts with a letter and has at most {KEY_MAX} letters, digits, '.', '_', ':' or '-'"
         )))
     }
 }
@@ -102,12 +103,15 @@ pub struct Defaults {
     /// As written: `7d`, `never`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
+    /// The directory's own attributes that are no metadata: nobody inherits them.
+    #[serde(default, skip_serializing_if = "Aside::is_empty")]
+    pub aside: Aside,
 }
 
 impl Defaults {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.metadata.is_empty() && self.agent_id.is_none() && self.ttl.is_none()
+        self.metadata.is_empty() && self.agent_id.is_none() && self.ttl.is_none() && self.aside.is_empty()
     }
 
     /// `self` (nearer to the file) over `outer`.
@@ -117,6 +121,7 @@ impl Defaults {
             metadata: self.metadata.over(&outer.metadata),
             agent_id: self.agent_id.clone().or_else(|| outer.agent_id.clone()),
             ttl: self.ttl.clone().or_else(|| outer.ttl.clone()),
+            aside: Aside::default(),
         }
     }
 }
@@ -143,7 +148,9 @@ mod tests {
     fn keys_and_limits() {
         let mut m = Metadata::default();
         m.set("stage", b"final").unwrap();
-        for bad in ["", "1a", "-a", "a b", "a.b", "ä", &"a".repeat(65)] {
+        m.set("xdg.origin:url", b"").unwrap();
+        m.0.remove("xdg.origin:url");
+        for bad in ["", "1a", "-a", ".a", "a b", "a/b", "ä", &"a".repeat(65)] {
             assert_eq!(m.set(bad, b"x").unwrap_err().kind, Kind::Invalid, "{bad}");
         }
         assert_eq!(m.set("k", &[0xff]).unwrap_err().kind, Kind::Invalid);
@@ -162,6 +169,7 @@ mod tests {
             metadata: Metadata(BTreeMap::from([(k.into(), v.into())])),
             agent_id: None,
             ttl: ttl.map(Into::into),
+            aside: Aside::default(),
         };
         let merged = d("a", "near", None).over(&d("a", "far", Some("7d")));
         assert_eq!(merged.metadata.get("a"), Some("near"));

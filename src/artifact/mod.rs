@@ -3,6 +3,7 @@
 //! Everything here is a value or a function of values, so that all of it is tested without a mount.
 //! `libc` is used for the numbers of errno alone.
 
+pub mod aside;
 pub mod audit;
 pub mod content_type;
 pub mod control;

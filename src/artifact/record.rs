@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::aside::Aside;
 use super::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
 use super::metadata::{Defaults, Metadata, Provenance};
 use super::name::{Name, SessionName, display_bytes};
@@ -130,6 +131,8 @@ pub struct Artifact {
     pub hash: BlobHash,
     pub agent_id: Option<String>,
     pub metadata: Metadata,
+    /// Its attributes that are no metadata.
+    pub aside: Aside,
     pub provenance: Provenance,
     pub idempotency_key: Option<String>,
     pub created: Timestamp,
@@ -252,6 +255,9 @@ pub struct Labels {
     pub idempotency_key: Option<String>,
     #[serde(default)]
     pub provenance: Provenance,
+    /// Attributes that are no metadata; they stay with the path's later versions.
+    #[serde(default, skip_serializing_if = "Aside::is_empty")]
+    pub aside: Aside,
 }
 
 /// The manifest of a sealed session (DESIGN §6, §9).

@@ -1,7 +1,8 @@
 //! Extended attributes: which name means what (DESIGN §4), and the errno of those that mean nothing.
 
+use super::aside::Aside;
 use super::error::{Error, Kind, Result};
-use super::metadata::{Metadata, check_key};
+use super::metadata::Metadata;
 use super::record::Artifact;
 use super::time::Timestamp;
 
@@ -12,8 +13,9 @@ const ARTIFACT: &str = "artifact";
 /// What an attribute stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attr {
-    /// `user.<key>`: metadata; on a directory a default.
-    Meta(String),
+    /// `user.<name>`, the name without `user.`: metadata where name and value fit its rules (on a directory a default), else carried
+    /// aside ([`super::aside`]).
+    User(Vec<u8>),
     /// `user.artifact`: the whole record as one JSON object.
     Record,
     AgentId,
@@ -60,7 +62,6 @@ impl Attr {
     pub fn for_read(name: &[u8]) -> Result<Self> {
         let missing = || Error::new(Kind::NoSuchAttribute, format!("no attribute '{}'", String::from_utf8_lossy(name)));
         match Self::parse(name)? {
-            Some(Attr::Meta(key)) if check_key(&key).is_err() => Err(missing()),
             Some(attr) => Ok(attr),
             None => Err(missing()),
         }
@@ -73,7 +74,7 @@ impl Attr {
     pub fn for_write(name: &[u8]) -> Result<Self> {
         let shown = || String::from_utf8_lossy(name);
         match Self::parse(name)? {
-            Some(Attr::Meta(key)) => check_key(&key).map(|()| Attr::Meta(key)),
+            Some(Attr::User(name)) if name.is_empty() => Err(Error::invalid("'user.' alone is no attribute's name")),
             Some(Attr::Record | Attr::Fact(_)) => {
                 Err(Error::new(Kind::Reserved, format!("attribute '{}' can only be read", shown())))
             }
@@ -85,15 +86,21 @@ impl Attr {
         }
     }
 
-    /// `None`: inside `user.`, but nothing we know. Keys of metadata are not checked yet.
+    /// `None`: below `user.artifact.`, but nothing we know.
     fn parse(name: &[u8]) -> Result<Option<Self>> {
         let Some(rest) = name.strip_prefix(USER.as_bytes()) else {
             // What cp, tar and ls ask every file system for; they take this answer as "there are none here".
             let text = format!("attribute '{}' is not kept: only 'user.' ones are", String::from_utf8_lossy(name));
             return Err(Error::new(Kind::Unsupported, text));
         };
-        let Ok(key) = std::str::from_utf8(rest) else { return Ok(None) };
-        let Some(below) = key.strip_prefix(ARTIFACT) else { return Ok(Some(Attr::Meta(key.to_owned()))) };
+        let theirs = || Ok(Some(Attr::User(rest.to_vec())));
+        let Some(below) = rest.strip_prefix(ARTIFACT.as_bytes()) else { return theirs() };
+        let below = match below.first() {
+            None => "",
+            // Of ours none has other bytes than those of text.
+            Some(b'.') => std::str::from_utf8(below).unwrap_or("."),
+            Some(_) => return theirs(),
+        };
         Ok(match below {
             "" => Some(Attr::Record),
             ".agent_id" => Some(Attr::AgentId),
@@ -107,22 +114,25 @@ impl Attr {
             ".created_at" => Some(Attr::Fact(Fact::CreatedAt)),
             ".expires_at" => Some(Attr::Fact(Fact::ExpiresAt)),
             ".state" => Some(Attr::Fact(Fact::State)),
-            other if other.starts_with('.') => None,
-            _ => Some(Attr::Meta(key.to_owned())),
+            _ => None,
         })
     }
 }
 
-/// The answer of `listxattr`: the names of the metadata, each ended by NUL, in key order.
+/// The answer of `listxattr`: the names of the metadata and of what is carried aside, each ended by NUL, in their order.
 #[must_use]
-pub fn list(metadata: &Metadata) -> Vec<u8> {
-    let mut out = Vec::new();
-    for key in metadata.0.keys() {
-        out.extend_from_slice(USER.as_bytes());
-        out.extend_from_slice(key.as_bytes());
-        out.push(0);
-    }
-    out
+pub fn list(metadata: &Metadata, aside: &Aside) -> Vec<u8> {
+    let mut names: Vec<&[u8]> = metadata.0.keys().map(String::as_bytes).chain(aside.names()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().flat_map(|name| [USER.as_bytes(), name, b"\0"].concat()).collect()
+}
+
+/// The value of `user.<name>`.
+#[must_use]
+pub fn value<'a>(metadata: &'a Metadata, aside: &'a Aside, name: &[u8]) -> Option<&'a [u8]> {
+    let key = std::str::from_utf8(name).ok();
+    key.and_then(|key| metadata.get(key)).map(str::as_bytes).or_else(|| aside.get(name))
 }
 
 #[cfg(test)]
@@ -131,11 +141,13 @@ mod tests {
 
     #[test]
     fn names_that_mean_something() {
-        let meta = |k: &str| Attr::Meta(k.to_owned());
+        let meta = |k: &str| Attr::User(k.as_bytes().to_vec());
         for (name, attr) in [
             ("user.stage", meta("stage")),
             ("user.artifacts", meta("artifacts")),
             ("user.artifact_x", meta("artifact_x")),
+            ("user.xdg.origin.url", meta("xdg.origin.url")),
+            ("user.1", meta("1")),
             ("user.artifact.agent_id", Attr::AgentId),
             ("user.artifact.ttl", Attr::Ttl),
             ("user.artifact.content_type", Attr::ContentType),
@@ -164,19 +176,12 @@ mod tests {
 
     #[test]
     fn names_that_mean_nothing() {
-        for name in [
-            &b"user."[..],
-            b"user.a.b",
-            b"user.1",
-            b"user.artifact.",
-            b"user.artifact.x",
-            b"user.artifact.id.x",
-            b"user.\xff",
-        ] {
+        for name in [&b"user.artifact."[..], b"user.artifact.x", b"user.artifact.id.x", b"user.artifact.\xff"] {
             let shown = String::from_utf8_lossy(name);
             assert_eq!(Attr::for_read(name).unwrap_err().errno(), libc::ENODATA, "{shown}");
             assert_eq!(Attr::for_write(name).unwrap_err().errno(), libc::EINVAL, "{shown}");
         }
+        assert_eq!(Attr::for_write(b"user.").unwrap_err().errno(), libc::EINVAL);
         for name in [&b"system.posix_acl_access"[..], b"security.capability", b"trusted.x", b"user", b"", b"other.x"] {
             assert_eq!(Attr::for_read(name).unwrap_err().errno(), libc::EOPNOTSUPP);
             assert_eq!(Attr::for_write(name).unwrap_err().errno(), libc::EOPNOTSUPP);
@@ -184,11 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn only_metadata_is_listed() {
-        let mut m = Metadata::default();
-        assert!(list(&m).is_empty());
+    fn what_a_file_carries_is_listed_and_nothing_of_ours() {
+        let (mut m, mut aside) = (Metadata::default(), Aside::default());
+        assert!(list(&m, &aside).is_empty());
         m.set("stage", b"final").unwrap();
         m.set("model", b"m1").unwrap();
-        assert_eq!(list(&m), b"user.model\0user.stage\0");
+        crate::artifact::aside::put(&mut m, &mut aside, b"n\xff", b"\0").unwrap();
+        assert_eq!(list(&m, &aside), b"user.model\0user.n\xff\0user.stage\0");
+        assert_eq!(value(&m, &aside, b"n\xff"), Some(&b"\0"[..]));
+        assert_eq!((value(&m, &aside, b"stage"), value(&m, &aside, b"x")), (Some(&b"final"[..]), None));
     }
 }

@@ -139,8 +139,9 @@ pub struct Commit {
     pub bytes: Payload,
     /// [`upkeep::Upkeep::deletions`] before the bytes were first put anywhere: what was deleted since is put again.
     pub begun: u64,
-    /// Guessed; `labels.content_type` wins.
-    pub content_type: String,
+    /// What the bytes alone look like ([`crate::artifact::content_type::by_bytes`]); None: they begin as those of the version before.
+    /// The name, wherever the file then stands, and `labels.content_type` say better.
+    pub bytes_type: Option<String>,
     pub labels: Labels,
     /// The attempt of a step that writes.
     pub attempt: Option<AttemptId>,
@@ -207,11 +208,13 @@ pub enum RenameMode {
 pub struct LabelChange {
     /// Key and value; `None` removes it.
     pub metadata: Vec<(String, Option<String>)>,
+    /// `user.<name>` as an attribute: metadata or carried aside, as [`crate::artifact::aside::put`] decides; `None` removes it.
+    pub attributes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     pub agent_id: Option<Option<String>>,
     pub content_type: Option<Option<String>>,
     /// On a file: the new expiry counted from `now`. On a directory: the default.
     pub ttl: Option<Option<String>>,
-    /// With `XATTR_CREATE` / `XATTR_REPLACE` on a metadata key.
+    /// With `XATTR_CREATE` / `XATTR_REPLACE`, for the first two.
     pub must: MustExist,
 }
 

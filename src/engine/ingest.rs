@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::artifact::content_type::{HEAD, guess, guess_grown};
+use crate::artifact::content_type::{HEAD, by_bytes};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::{BlobPlace, Labels};
@@ -44,7 +44,7 @@ pub enum Source {
     File { staging: StagingFile, digest: Digest },
     /// A blob of this tenant that is in the (remote) store, and what follows it; `digest` is of both. Where the store cannot put
     /// them together `ingest` fails with `Unsupported`: the caller comes again with all of the bytes.
-    Grown { base: BlobHash, base_size: u64, base_type: String, tail: Bytes, digest: Digest },
+    Grown { base: BlobHash, base_size: u64, tail: Bytes, digest: Digest },
 }
 
 impl Source {
@@ -109,9 +109,10 @@ impl Store {
     /// The same; recovery wants the bytes in the store, since the staging directory is going away.
     pub(crate) async fn ingest_at(&self, source: Source, meta: CommitMeta, place: Where) -> Result<Ingested> {
         let digest = source.digest().clone();
-        let content_type = match &source {
-            Source::Grown { base_type, .. } => guess_grown(&meta.name, base_type),
-            _ => guess(&meta.name, &head(&source).await?),
+        let bytes_type = match &source {
+            // It begins as the version before did.
+            Source::Grown { .. } => None,
+            _ => Some(by_bytes(&head(&source).await?).to_owned()),
         };
         if !self.stores_at_home() {
             // What follows waits for the network: it goes on where the connections are, in the runtime, whichever thread asked.
@@ -145,7 +146,7 @@ impl Store {
                 midstate: digest.midstate.clone().map(|m| m.0),
                 bytes,
                 begun,
-                content_type: content_type.clone(),
+                bytes_type: bytes_type.clone(),
                 labels: meta.labels.clone(),
                 attempt: self.attempt(),
                 mtime: meta.mtime,

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use ulid::Ulid;
 
-use crate::artifact::content_type::{HEAD, guess};
+use crate::artifact::content_type::{HEAD, by_bytes};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
 use crate::artifact::name::{Name, display_bytes};
 use crate::artifact::record::{Artifact, Labels};
@@ -328,7 +328,7 @@ impl Store {
                 midstate: whole.midstate.clone().map(|m| m.0),
                 bytes: self.payload(&source, Where::Store, may_be_known).await?,
                 begun,
-                content_type: guess(left.name.as_bytes(), &head),
+                bytes_type: Some(by_bytes(&head).to_owned()),
                 labels: labels.clone(),
                 attempt: None,
                 mtime: modified(&source)?,

@@ -20,7 +20,7 @@ pub struct StoreArgs {
     pub path: Option<String>,
     /// Who made it.
     pub agent_id: Option<String>,
-    /// Keys and values, for finding it again. Keys: letters, digits, '_', '-'.
+    /// Keys and values, for finding it again. Keys: letters, digits, '.', '_', ':', '-'.
     pub metadata: Option<BTreeMap<String, String>>,
     /// How long it lives: "12h", "7d", "never". Default: the session's.
     pub ttl: Option<String>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::on_every_mount;
 use crate::support::{MountOptions, Store, TestMount, sh, wait_until};
 
-on_every_mount!(nameless_files, directories_cross_into_scratch_and_back);
+on_every_mount!(nameless_files, directories_cross_into_scratch_and_back, rules_for_files_match_files);
 
 /// Programs that use a file without a name leave nothing; in a scratch directory `O_TMPFILE` is refused in the way that they know.
 fn nameless_files(m: &TestMount) {
@@ -73,6 +73,22 @@ fn directories_cross_into_scratch_and_back(m: &TestMount) {
     assert!(!all.contains("__pycache__"), "{all}");
 }
 
+/// A folder that is called as programs call their half-written files holds results all the same; and what Jupyter and its kin leave
+/// does not count.
+fn rules_for_files_match_files(m: &TestMount) {
+    sh(
+        r#"mkdir -p lab-journal d.tmp/sub 4913 old~; echo 1 > lab-journal/day1.md; echo 2 > d.tmp/sub/f; echo 3 > 4913/f; echo 4 > old~/f
+           for f in .~a.ipynb a.py___jb_tmp___ w.incomplete .tmpa1B2c3 lab-journal/x.tmp ._a; do echo $f > $f; done; mv d.tmp d"#,
+        m.path(),
+    );
+    let names = r#"import json,sys; print(*sorted(a["filename"] for a in json.load(sys.stdin)))"#;
+    let all = || sh(&format!("python3 -c '{names}' <<< '{}'", m.sandbox().cli("ls", &["s1", "--json"])), m.path());
+    assert_eq!(all(), "4913/f d/sub/f lab-journal/day1.md old~/f");
+    m.sandbox().cli("seal", &["s1"]);
+    assert_eq!(all(), "4913/f d/sub/f lab-journal/day1.md old~/f");
+    assert_eq!(sh("cat lab-journal/day1.md", m.path()), "1");
+}
+
 /// A rule written through one mount holds on another mount of the session.
 #[test]
 fn rules_reach_other_mounts() {
@@ -103,14 +119,21 @@ fn a_pushed_folder_leaves_scratch_behind() {
     let m = TestMount::with(Store::Local, MountOptions::new().session("s1"));
     let home = m.sandbox().path().join("work");
     sh(
-        r#"mkdir -p work/.git work/__pycache__ work/sub; cd work; for f in kept a.tmp .git/config __pycache__/m.pyc sub/kept sub/b.swp x~; do echo $f > $f; done"#,
+        r#"mkdir -p work/.git work/__pycache__ work/sub work/d~; cd work; for f in kept a.tmp .git/config __pycache__/m.pyc sub/kept sub/b.swp x~ d~/kept .~n.ipynb; do echo $f > $f; done"#,
         m.sandbox().path(),
     );
     m.sandbox().cli("push", &["-r", home.to_str().unwrap(), "pushed/"]);
     let all = m.sandbox().cli("ls", &["pushed", "--json"]);
-    for (name, there) in
-        [("kept\"", true), ("sub/kept", true), (".tmp", false), (".git", false), ("m.pyc", false), (".swp", false)]
-    {
+    for (name, there) in [
+        ("kept\"", true),
+        ("sub/kept", true),
+        ("d~/kept", true),
+        (".~n.ipynb", false),
+        (".tmp", false),
+        (".git", false),
+        ("m.pyc", false),
+        (".swp", false),
+    ] {
         assert_eq!(all.contains(name), there, "{name}: {all}");
     }
 }

@@ -1,6 +1,7 @@
 //! Programs on real mounts: each scenario on the local store and on S3, with passthrough and without.
 
 mod append;
+mod attributes;
 mod borders;
 mod close;
 mod control;
@@ -24,6 +25,7 @@ mod shared;
 mod stuck;
 mod torn;
 mod tree;
+mod types;
 
 /// One test a configuration for each scenario, a `fn(&TestMount)` on a mounted session `s1`. `every version:` before them:
 /// also where one program saves twice within the version window.

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{self, ARTIFACT, LIVE, SUPERSEDED, id_bytes, int};
 use super::paths::Paths;
+use crate::artifact::content_type::guess;
 use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
 use crate::artifact::metadata::Metadata;
 use crate::artifact::name::Name;
@@ -53,13 +54,21 @@ pub fn is_filed_at(c: &Connection, id: ArtifactId, parent: Ino, name: &Name) -> 
     Ok(filing(c, id)?.is_some_and(|(p, n)| p == parent && n == *name))
 }
 
-/// Makes `id` the newest version of another path.
+/// Makes `id` the newest version of another path, and guesses its type again unless it was set.
 pub fn refile(c: &Connection, id: ArtifactId, parent: Ino, name: &Name) -> Result<()> {
     let version = next_version(c, parent, name)?;
-    c.prepare_cached("UPDATE artifacts SET parent = ?, name = ?, version = ? WHERE id = ?")?.execute(params![
+    let bytes_type: String = c
+        .prepare_cached("SELECT coalesce(bytes_type, guessed_type) FROM artifacts WHERE id = ?")?
+        .query_row([id_bytes(id)], |r| r.get(0))?;
+    c.prepare_cached(
+        "UPDATE artifacts SET parent = ?1, name = ?2, version = ?3, guessed_type = ?4, \
+         content_type = coalesce(labels ->> '$.content_type', ?4) WHERE id = ?5",
+    )?
+    .execute(params![
         int(parent.0),
         name.as_bytes(),
         int(version),
+        guess(name.as_bytes(), &bytes_type),
         id_bytes(id)
     ])?;
     Ok(())
@@ -129,7 +138,8 @@ pub struct NewArtifact<'a> {
     pub parent: Ino,
     pub name: &'a Name,
     pub version: u64,
-    pub guessed_type: &'a str,
+    /// What its bytes alone look like.
+    pub bytes_type: &'a str,
     pub size: u64,
     pub hash: crate::artifact::ids::BlobHash,
     pub effective: &'a super::labels::Effective,
@@ -143,8 +153,8 @@ pub fn insert(c: &Connection, a: &NewArtifact<'_>) -> Result<()> {
     let e = a.effective;
     c.prepare_cached(
         "INSERT INTO artifacts(id, tenant, session, ino, parent, name, version, content_type, guessed_type, size, \
-         hash, agent_id, metadata, labels, idem_key, created, expires, life, deleted, recovered) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         hash, agent_id, metadata, labels, idem_key, created, expires, life, deleted, recovered, bytes_type) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         id_bytes(a.id),
@@ -155,7 +165,7 @@ pub fn insert(c: &Connection, a: &NewArtifact<'_>) -> Result<()> {
         a.name.as_bytes(),
         int(a.version),
         e.content_type,
-        a.guessed_type,
+        guess(a.name.as_bytes(), a.bytes_type),
         int(a.size),
         a.hash.0,
         e.agent_id,
@@ -166,7 +176,8 @@ pub fn insert(c: &Connection, a: &NewArtifact<'_>) -> Result<()> {
         e.expires.map(|t| t.0),
         a.life,
         a.deleted.map(|t| t.0),
-        a.recovered
+        a.recovered,
+        a.bytes_type
     ])?;
     index(c, a.tenant, &e.metadata, a.now, a.id)
 }
@@ -201,6 +212,8 @@ pub struct Known {
     pub created: Timestamp,
     pub metadata: Metadata,
     pub labels: Labels,
+    /// What its bytes alone look like.
+    pub bytes_type: String,
 }
 
 impl Known {
@@ -209,8 +222,8 @@ impl Known {
     }
 }
 
-const KNOWN: &str =
-    "SELECT id, ino, session, hash, size, version, life, expires, created, metadata, labels FROM artifacts";
+const KNOWN: &str = "SELECT id, ino, session, hash, size, version, life, expires, created, metadata, labels, \
+    coalesce(bytes_type, guessed_type) FROM artifacts";
 
 fn known_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
     Ok(Known {
@@ -225,6 +238,7 @@ fn known_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
         created: codec::time(r, 8)?,
         metadata: codec::json(r, 9)?,
         labels: codec::json(r, 10)?,
+        bytes_type: r.get(11)?,
     })
 }
 

@@ -234,6 +234,7 @@ pub fn artifact(row: &Row<'_>) -> rusqlite::Result<ArtifactRow> {
         hash: hash(row, 10)?,
         agent_id: row.get(11)?,
         metadata: json(row, 12)?,
+        aside: labels.aside,
         provenance: labels.provenance,
         idempotency_key: row.get(14)?,
         created: time(row, 15)?,

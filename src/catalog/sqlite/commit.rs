@@ -6,6 +6,7 @@ use super::artifacts::{self, Known, NewArtifact};
 use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
 use super::remove::{Fate, drop_name, is_a_directory};
 use super::{attempts, blobs, changes, collect, labels, make, paths, tree, versions};
+use crate::artifact::content_type::{BINARY, guess};
 use crate::artifact::ids::{Ino, SessionId, TenantId};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Node, NodeKind};
@@ -254,7 +255,13 @@ fn store(
     replaced: Option<Known>,
 ) -> Result<Committed> {
     let labels = site.previous.as_ref().map_or_else(|| x.labels.clone(), |p| labels::carried(&x.labels, &p.labels));
-    let effective = labels::effective(c, x.tenant, site.parent, labels, &x.content_type, x.now)?;
+    let bytes_type = match (&x.bytes_type, &site.previous) {
+        (Some(seen), _) => seen,
+        (None, Some(previous)) => &previous.bytes_type,
+        (None, None) => BINARY,
+    };
+    let guessed = guess(site.name.as_bytes(), bytes_type);
+    let effective = labels::effective(c, x.tenant, site.parent, labels, guessed, x.now)?;
     let outcome = if replaced.is_some() { Outcome::Collapsed } else { Outcome::New };
     let (mut version, mut began, mut freed) = (None, None, Vec::new());
     if let Some(old) = replaced {
@@ -289,7 +296,7 @@ fn store(
             parent: site.parent,
             name: &site.name,
             version,
-            guessed_type: &x.content_type,
+            bytes_type,
             size: x.size,
             hash: x.hash,
             effective: &effective,

@@ -4,10 +4,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{self, id_bytes, int};
 use super::{artifacts, changes, tree};
+use crate::artifact::aside::{self, Aside, Put};
 use crate::artifact::ids::{ArtifactId, Ino, TenantId};
 use crate::artifact::metadata::{Defaults, Metadata};
 use crate::artifact::record::{Artifact, Labels, NodeKind};
 use crate::artifact::time::{Timestamp, Ttl};
+use crate::artifact::xattr;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{LabelChange, MustExist, Origin};
 
@@ -86,8 +88,10 @@ pub fn effective(
 /// What a path's next version inherits: everything that was set by hand.
 pub fn carried(new: &Labels, previous: &Labels) -> Labels {
     let pick = |a: &Option<String>, b: &Option<String>| a.clone().or_else(|| b.clone());
+    let explicit = new.explicit.over(&previous.explicit);
     Labels {
-        explicit: new.explicit.over(&previous.explicit),
+        aside: new.aside.over(&previous.aside, &explicit),
+        explicit,
         agent_id: pick(&new.agent_id, &previous.agent_id),
         ttl: pick(&new.ttl, &previous.ttl),
         content_type: pick(&new.content_type, &previous.content_type),
@@ -114,7 +118,7 @@ pub fn labels(c: &Connection, ino: Ino) -> Result<Labels> {
         return Ok(labels);
     }
     let own = parse(own.as_deref())?;
-    Ok(Labels { explicit: own.metadata, agent_id: own.agent_id, ttl: own.ttl, ..Labels::default() })
+    Ok(Labels { explicit: own.metadata, agent_id: own.agent_id, ttl: own.ttl, aside: own.aside, ..Labels::default() })
 }
 
 fn parse(defaults: Option<&str>) -> Result<Defaults> {
@@ -139,23 +143,52 @@ pub fn set_labels(c: &Connection, origin: Origin, ino: Ino, change: &LabelChange
     changes::inode(c, origin, ino)
 }
 
-/// Applies the metadata part of a change to `all`; tells `each` of every pair.
-fn apply(all: &mut Metadata, change: &LabelChange, mut each: impl FnMut(&str, Option<&str>)) -> Result<()> {
+/// Applies the metadata and attributes of a change to `all` and `aside`; tells `each` of every pair of metadata that came or went.
+fn apply(
+    all: &mut Metadata,
+    aside: &mut Aside,
+    change: &LabelChange,
+    mut each: impl FnMut(&str, Option<&str>),
+) -> Result<()> {
     for (key, value) in &change.metadata {
-        let exists = all.get(key).is_some();
-        if exists && change.must == MustExist::New {
-            return Err(Error::new(Kind::AttributeExists, format!("attribute 'user.{key}' exists already")));
-        }
-        if !exists && (change.must == MustExist::Old || value.is_none()) {
-            return Err(Error::new(Kind::NoSuchAttribute, format!("attribute 'user.{key}' does not exist")));
-        }
+        check_exists(all, aside, key.as_bytes(), value.is_some(), change.must)?;
         match value {
             Some(value) => all.set(key, value.as_bytes())?,
             None => drop(all.0.remove(key)),
         }
+        aside.remove(key.as_bytes());
         each(key, value.as_deref());
     }
+    for (name, value) in &change.attributes {
+        check_exists(all, aside, name, value.is_some(), change.must)?;
+        if let Some(value) = value
+            && let Put::Metadata(key, text) = aside::put(all, aside, name, value)?
+        {
+            each(key, Some(text));
+            continue;
+        }
+        if value.is_none() {
+            aside.remove(name);
+        }
+        if let Ok(key) = std::str::from_utf8(name) {
+            all.0.remove(key);
+            each(key, None);
+        }
+    }
     Ok(())
+}
+
+fn check_exists(all: &Metadata, aside: &Aside, name: &[u8], set: bool, must: MustExist) -> Result<()> {
+    let shown = || String::from_utf8_lossy(name).into_owned();
+    match xattr::value(all, aside, name) {
+        Some(_) if must == MustExist::New => {
+            Err(Error::new(Kind::AttributeExists, format!("attribute 'user.{}' exists already", shown())))
+        }
+        None if must == MustExist::Old || !set => {
+            Err(Error::new(Kind::NoSuchAttribute, format!("attribute 'user.{}' does not exist", shown())))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn set_dir(c: &Connection, ino: Ino, change: &LabelChange) -> Result<()> {
@@ -165,7 +198,7 @@ fn set_dir(c: &Connection, ino: Ino, change: &LabelChange) -> Result<()> {
     if change.content_type.as_ref().is_some_and(Option::is_some) {
         return Err(Error::invalid("a directory has no content type to give"));
     }
-    apply(&mut own.metadata, change, |_, _| ())?;
+    apply(&mut own.metadata, &mut own.aside, change, |_, _| ())?;
     if let Some(agent) = &change.agent_id {
         own.agent_id.clone_from(agent);
     }
@@ -185,7 +218,8 @@ fn set_file(c: &Connection, id: ArtifactId, change: &LabelChange, now: Timestamp
     let tenant = TenantId(tenant);
     let mut labels = a.labels.clone();
     let mut metadata = a.metadata.clone();
-    apply(&mut metadata, change, |key, value| {
+    let mut aside = std::mem::take(&mut labels.aside);
+    apply(&mut metadata, &mut aside, change, |key, value| {
         if let Some(value) = value {
             labels.explicit.0.insert(key.to_owned(), value.to_owned());
         } else {
@@ -194,6 +228,7 @@ fn set_file(c: &Connection, id: ArtifactId, change: &LabelChange, now: Timestamp
             labels.environment.0.remove(key);
         }
     })?;
+    labels.aside = aside;
     for (change, own) in [
         (&change.agent_id, &mut labels.agent_id),
         (&change.content_type, &mut labels.content_type),

@@ -3,8 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::artifacts::{self, NewArtifact};
-use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
+use super::codec::{self, LIVE, SUPERSEDED, TRASHED, int};
 use super::{blobs, changes, commit, labels, make, paths, remove, sessions, tree};
+use crate::artifact::content_type::{BINARY, guess};
 use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::Name;
 use crate::artifact::record::{Artifact, Chunks, Labels, NodeKind, Session};
@@ -24,7 +25,9 @@ pub fn trash_recovered(c: &Connection, origin: Origin, x: &Commit) -> Result<Opt
         CommitError::BlobGone => Error::not_found(format!("the bytes {} are no longer in the catalog", x.hash)),
         CommitError::Failed(e) => e,
     })?;
-    let effective = labels::effective(c, x.tenant, parent, x.labels.clone(), &x.content_type, x.now)?;
+    let bytes_type = x.bytes_type.as_deref().unwrap_or(BINARY);
+    let guessed = guess(name.as_bytes(), bytes_type);
+    let effective = labels::effective(c, x.tenant, parent, x.labels.clone(), guessed, x.now)?;
     artifacts::insert(
         c,
         &NewArtifact {
@@ -35,7 +38,7 @@ pub fn trash_recovered(c: &Connection, origin: Origin, x: &Commit) -> Result<Opt
             parent,
             name: &name,
             version: artifacts::next_version(c, parent, &name)?,
-            guessed_type: &x.content_type,
+            bytes_type,
             size: x.size,
             hash: x.hash,
             effective: &effective,
@@ -98,9 +101,6 @@ pub fn restore(
     // Out of the trash it is an earlier version of its path again.
     artifacts::set_life(c, artifact, SUPERSEDED, None)?;
     let dir = tree::writable_dir(c, parent)?;
-    let guessed: String = c
-        .prepare_cached("SELECT guessed_type FROM artifacts WHERE id = ?")?
-        .query_row([id_bytes(artifact)], |r| r.get(0))?;
     let shape = match artifacts::shape(c, artifact)? {
         Some(shape) => shape,
         // Let go of by an earlier release: who wrote it is known, how open it was is not.
@@ -128,7 +128,7 @@ pub fn restore(
         midstate: None,
         bytes: Payload::Known,
         begun: 0,
-        content_type: guessed,
+        bytes_type: Some(old.bytes_type),
         // The key named the operation that made it, not this one.
         labels: Labels { idempotency_key: None, ..old.labels },
         attempt: None,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::{self, ARTIFACT, LIVE};
 use super::paths::Paths;
 use super::{blobs, changes, make};
+use crate::artifact::aside::Aside;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
 use crate::artifact::manifest::digest_of;
 use crate::artifact::metadata::{Metadata, Provenance};
@@ -122,6 +123,7 @@ impl Record {
             hash: self.hash,
             agent_id: self.agent_id,
             metadata: self.metadata,
+            aside: Aside::default(),
             provenance: self.provenance,
             idempotency_key: self.idempotency_key,
             created: Timestamp(self.created),

@@ -57,7 +57,6 @@ pub struct Grown {
     dirty_from: u64,
     /// Versions that are prefixes of the file and live in it alone, but for the last.
     older: Vec<BlobHash>,
-    content_type: String,
 }
 
 /// What a save of a grown file found.
@@ -71,7 +70,6 @@ pub struct Growth {
 pub struct Tail {
     pub bytes: Bytes,
     pub after: (BlobHash, u64),
-    pub content_type: String,
 }
 
 /// Staging files kept for the next append, and the ends of recent versions. A leaf lock each.
@@ -134,7 +132,9 @@ impl Volume {
         }
         let (tenant, catalog) = (self.store.tenant.id, &self.store.catalog);
         let Some(blob) = catalog.blob(tenant, hash).await? else { return Ok(None) };
-        let Some(artifact) = catalog.artifact(tenant, id, self.now()).await? else { return Ok(None) };
+        if catalog.artifact(tenant, id, self.now()).await?.is_none() {
+            return Ok(None);
+        }
         if !at_home && blob.place != BlobPlace::Stored {
             return Ok(None);
         }
@@ -176,8 +176,7 @@ impl Volume {
             file.file.set_len(node.size).map_err(|e| Error::io(&file.path, &e))?;
             Some(Base { size: node.size, reader })
         };
-        let content_type = artifact.content_type;
-        Ok(Some(Grown { base, end, dirty_from: u64::MAX, older: Vec::new(), content_type }))
+        Ok(Some(Grown { base, end, dirty_from: u64::MAX, older: Vec::new() }))
     }
 
     /// To be held while bytes from `from` on are written into the staging file.
@@ -282,7 +281,7 @@ impl Volume {
         let remote = !self.store.stores_at_home();
         for _ in 0..TRIES {
             let Some(start) = start(live, file, remote)? else { break };
-            let Start { stamp, writes, from, mut end, content_type, .. } = start;
+            let Start { stamp, writes, from, mut end, .. } = start;
             let f = file.clone();
             let read = move || {
                 f.await_writes()?;
@@ -301,7 +300,7 @@ impl Volume {
                 continue;
             }
             let digest = end.clone().finish();
-            let tail = remote.then_some(Tail { bytes, after: (start.hash, from), content_type });
+            let tail = remote.then_some(Tail { bytes, after: (start.hash, from) });
             let growth = Some(Growth { end, tail });
             return Ok(Some(Snapshot {
                 stamp,
@@ -431,7 +430,6 @@ struct Start {
     from: u64,
     hash: BlobHash,
     end: Hasher,
-    content_type: String,
 }
 
 fn start(live: &Live, file: &StagingFile, remote: bool) -> Result<Option<Start>> {
@@ -452,5 +450,5 @@ fn start(live: &Live, file: &StagingFile, remote: bool) -> Result<Option<Start>>
         return Ok(None);
     }
     grown.dirty_from = u64::MAX;
-    Ok(Some(Start { stamp, writes, from, hash, end: grown.end.clone(), content_type: grown.content_type.clone() }))
+    Ok(Some(Start { stamp, writes, from, hash, end: grown.end.clone() }))
 }

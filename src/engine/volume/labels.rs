@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::artifact::aside::{Aside, Put, put};
 use crate::artifact::ids::Ino;
+use crate::artifact::metadata::Metadata;
 use crate::artifact::record::{Artifact, Labels, NodeKind};
 use crate::artifact::time::{Timestamp, Ttl};
-use crate::artifact::xattr::{Attr, Fact, list};
+use crate::artifact::xattr::{Attr, Fact, list, value};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{LabelChange, MustExist};
 
@@ -71,13 +73,14 @@ impl Volume {
         }
         // The kernel asks for `security.capability` before every write: answered without a look at the file.
         let attr = Attr::for_read(name)?;
-        let text = match self.subject(ino).await? {
+        let subject = self.subject(ino).await?;
+        if let Attr::User(name) = &attr {
+            return self.user_attribute(&subject, name).ok_or_else(none);
+        }
+        let text = match subject {
             Subject::Pending(live) => {
                 let labels = live.state.lock().labels.clone();
                 match attr {
-                    Attr::Meta(key) => {
-                        labels.explicit.get(&key).or_else(|| labels.environment.get(&key)).map(str::to_owned)
-                    }
                     Attr::Fact(Fact::State) => Some(String::from("writing")),
                     Attr::Fact(Fact::Session) => Some(self.session_name(live.session).await?.to_string()),
                     Attr::Record => Some(self.pending_record(&live).await?.to_string()),
@@ -87,7 +90,6 @@ impl Volume {
             Subject::File(artifact, labels) => {
                 let writing = self.live_of(ino).is_some_and(|l| l.is_writing());
                 match attr {
-                    Attr::Meta(key) => artifact.metadata.get(&key).map(str::to_owned),
                     Attr::AgentId => artifact.agent_id.clone(),
                     Attr::ContentType => Some(artifact.content_type.clone()),
                     Attr::IdempotencyKey => artifact.idempotency_key.clone(),
@@ -105,10 +107,10 @@ impl Volume {
                         record["state"] = json!(if writing { "writing" } else { self.state_of(&artifact).as_str() });
                         Some(record.to_string())
                     }
+                    Attr::User(_) => None,
                 }
             }
             Subject::Dir(labels) => match attr {
-                Attr::Meta(key) => labels.explicit.get(&key).map(str::to_owned),
                 Attr::Fact(Fact::Session) => {
                     let node = self.store.catalog.node(ino, self.now()).await?;
                     match node {
@@ -125,7 +127,22 @@ impl Volume {
         text.map(String::into_bytes).ok_or_else(none)
     }
 
-    /// `user.<key>` names, each ended by NUL.
+    /// The value of `user.<name>`.
+    fn user_attribute(&self, subject: &Subject, name: &[u8]) -> Option<Vec<u8>> {
+        let found = |metadata: &Metadata, aside: &Aside| value(metadata, aside, name).map(<[u8]>::to_vec);
+        match subject {
+            Subject::Pending(live) => {
+                let st = live.state.lock();
+                found(&st.labels.explicit, &st.labels.aside)
+                    .or_else(|| found(&st.labels.environment, &Aside::default()))
+            }
+            Subject::File(artifact, _) => found(&artifact.metadata, &artifact.aside),
+            Subject::Dir(labels) => found(&labels.explicit, &labels.aside),
+            Subject::Other => None,
+        }
+    }
+
+    /// `user.<name>` names, each ended by NUL.
     ///
     /// # Errors
     /// `NotFound`.
@@ -136,10 +153,10 @@ impl Volume {
         Ok(match self.subject(ino).await? {
             Subject::Pending(live) => {
                 let st = live.state.lock();
-                list(&st.labels.explicit.over(&st.labels.environment))
+                list(&st.labels.explicit.over(&st.labels.environment), &st.labels.aside)
             }
-            Subject::File(artifact, _) => list(&artifact.metadata),
-            Subject::Dir(labels) => list(&labels.explicit),
+            Subject::File(artifact, _) => list(&artifact.metadata, &artifact.aside),
+            Subject::Dir(labels) => list(&labels.explicit, &labels.aside),
             Subject::Other => Vec::new(),
         })
     }
@@ -147,7 +164,7 @@ impl Volume {
     /// `flags`: `XATTR_CREATE` or `XATTR_REPLACE`.
     ///
     /// # Errors
-    /// `Invalid`, `MetadataTooLarge`, `Sealed`, `Unsupported` for other namespaces.
+    /// `Invalid`, `NoSpace`, `Sealed`, `Unsupported` for other namespaces.
     pub async fn setxattr(self: &Arc<Self>, ino: Ino, name: &[u8], value: &[u8], flags: i32) -> Result<()> {
         if self.scratch.is(ino) {
             return self.scratch_setxattr(ino, name, Some(value), flags).await;
@@ -158,19 +175,18 @@ impl Volume {
             libc::XATTR_REPLACE => MustExist::Old,
             _ => MustExist::Either,
         };
-        let text = std::str::from_utf8(value).map_err(|_| Error::invalid("the value is not UTF-8"))?;
         match self.writable_subject(ino).await? {
             Subject::Pending(live) => {
                 // A first commit on its way has its labels already: wait for it, then the change is the catalog's.
                 let _saving = live.save.lock().await;
                 if live.is_unborn() {
-                    return Self::labels_mut(&live, |labels| set_pending(labels, &attr, text, must));
+                    return Self::labels_mut(&live, |labels| set_pending(labels, &attr, value, must));
                 }
             }
             Subject::Other => return Err(Error::new(Kind::Reserved, "this kind of file carries no metadata")),
             _ => {}
         }
-        self.change_labels(ino, &attr, Some(text), must).await
+        self.change_labels(ino, &attr, Some(value), must).await
     }
 
     /// # Errors
@@ -196,13 +212,14 @@ impl Volume {
         self.subject(ino).await
     }
 
-    async fn change_labels(&self, ino: Ino, attr: &Attr, value: Option<&str>, must: MustExist) -> Result<()> {
-        let value = value.map(str::to_owned);
+    async fn change_labels(&self, ino: Ino, attr: &Attr, value: Option<&[u8]>, must: MustExist) -> Result<()> {
         let mut change = LabelChange { must, ..LabelChange::default() };
+        if let Attr::User(name) = attr {
+            change.attributes.push((name.clone(), value.map(<[u8]>::to_vec)));
+            return self.store.catalog.set_labels(self.store.origin, ino, change, self.now()).await;
+        }
+        let value = value.map(text_of).transpose()?.map(str::to_owned);
         match attr {
-            Attr::Meta(key) => {
-                change.metadata.push((key.clone(), value));
-            }
             Attr::AgentId => change.agent_id = Some(value),
             Attr::ContentType => change.content_type = Some(value),
             Attr::Ttl => {
@@ -252,8 +269,12 @@ pub(super) fn label_from_scratch(labels: &mut Labels, name: &[u8], value: &[u8])
     if !name.starts_with(b"user.") {
         return Ok(());
     }
-    let text = std::str::from_utf8(value).map_err(|_| Error::invalid("the value is not UTF-8"))?;
-    set_pending(labels, &Attr::for_write(name)?, text, MustExist::Either)
+    set_pending(labels, &Attr::for_write(name)?, value, MustExist::Either)
+}
+
+/// Our own attributes are text.
+fn text_of(value: &[u8]) -> Result<&str> {
+    std::str::from_utf8(value).map_err(|_| Error::invalid("the value is not UTF-8"))
 }
 
 fn none() -> Error {
@@ -284,19 +305,27 @@ fn ttl_text(artifact: &Artifact, labels: &Labels) -> String {
     }
 }
 
-fn set_pending(labels: &mut Labels, attr: &Attr, text: &str, must: MustExist) -> Result<()> {
-    match attr {
-        Attr::Meta(key) => {
-            let exists = labels.explicit.get(key).is_some() || labels.environment.get(key).is_some();
-            match must {
-                MustExist::New if exists => {
-                    return Err(Error::new(Kind::AttributeExists, format!("'{key}' exists")));
-                }
-                MustExist::Old if !exists => return Err(none()),
-                _ => {}
+fn set_pending(labels: &mut Labels, attr: &Attr, bytes: &[u8], must: MustExist) -> Result<()> {
+    if let Attr::User(name) = attr {
+        let exists = value(&labels.explicit, &labels.aside, name).is_some()
+            || value(&labels.environment, &Aside::default(), name).is_some();
+        match must {
+            MustExist::New if exists => {
+                let shown = String::from_utf8_lossy(name);
+                return Err(Error::new(Kind::AttributeExists, format!("'{shown}' exists")));
             }
-            return labels.explicit.set(key, text.as_bytes());
+            MustExist::Old if !exists => return Err(none()),
+            _ => {}
         }
+        if let Put::Aside = put(&mut labels.explicit, &mut labels.aside, name, bytes)?
+            && let Ok(key) = std::str::from_utf8(name)
+        {
+            labels.environment.0.remove(key);
+        }
+        return Ok(());
+    }
+    let text = text_of(bytes)?;
+    match attr {
         Attr::AgentId => labels.agent_id = Some(text.to_owned()),
         Attr::ContentType => labels.content_type = Some(text.to_owned()),
         Attr::IdempotencyKey => labels.idempotency_key = Some(text.to_owned()),
@@ -311,9 +340,11 @@ fn set_pending(labels: &mut Labels, attr: &Attr, text: &str, must: MustExist) ->
 
 fn remove_pending(labels: &mut Labels, attr: &Attr) -> Result<()> {
     let had = match attr {
-        Attr::Meta(key) => {
-            let explicit = labels.explicit.0.remove(key).is_some();
-            labels.environment.0.remove(key).is_some() || explicit
+        Attr::User(name) => {
+            let key = String::from_utf8_lossy(name);
+            let aside = labels.aside.remove(name);
+            let explicit = labels.explicit.0.remove(&*key).is_some();
+            labels.environment.0.remove(&*key).is_some() || explicit || aside
         }
         Attr::AgentId => labels.agent_id.take().is_some(),
         Attr::ContentType => labels.content_type.take().is_some(),

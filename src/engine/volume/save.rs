@@ -311,7 +311,6 @@ impl Volume {
             return Ok(Source::Grown {
                 base: tail.after.0,
                 base_size: tail.after.1,
-                base_type: tail.content_type.clone(),
                 tail: tail.bytes.clone(),
                 digest: snapshot.digest.clone(),
             });
@@ -346,8 +345,9 @@ impl Volume {
             st.pending = None;
             st.lingering = false;
             st.size = snapshot.digest.size;
-            // Environment and explicit labels are the catalog's from here on.
+            // Environment, explicit labels and attributes are the catalog's from here on.
             st.labels.explicit = crate::artifact::metadata::Metadata::default();
+            st.labels.aside = crate::artifact::aside::Aside::default();
             let provisional = snapshot.copy.is_none() && done.holds_staging;
             let Some(staged) = st.staged.as_mut() else { return Ok(()) };
             let old = staged.saved.replace(Saved {

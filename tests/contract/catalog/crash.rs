@@ -58,7 +58,7 @@ async fn child() {
                     midstate: None,
                     bytes: Payload::Inline(content.into()),
                     begun: 0,
-                    content_type: String::from("text/plain"),
+                    bytes_type: Some(String::from("text/plain")),
                     labels: Labels::default(),
                     attempt: None,
                     mtime: NOW,

@@ -16,7 +16,7 @@ pub async fn find_narrows_and_pages(w: &World) {
         x.labels.explicit.set("parity", if n % 2 == 0 { b"even" } else { b"odd" }).unwrap();
         x.labels.explicit.set("three", if n % 3 == 0 { b"yes" } else { b"no" }).unwrap();
         x.labels.agent_id = Some(if n < 5 { "low".into() } else { "high".into() });
-        x.content_type = if n == 7 { "image/png".into() } else { "text/plain".into() };
+        x.bytes_type = Some(if n == 7 { "image/png".into() } else { "text/plain".into() });
         times.push(x.now);
         w.commit(x).await;
     }

@@ -177,7 +177,7 @@ impl World {
             bytes: Payload::Stored,
             // Nothing is deleted after that.
             begun: i64::MAX.unsigned_abs(),
-            content_type: String::from("text/plain"),
+            bytes_type: Some(String::from("text/plain")),
             labels: Labels::default(),
             attempt: None,
             mtime: Timestamp(now.0 - 1),

@@ -435,13 +435,7 @@ impl Volume {
         if node.content.is_some() {
             self.fill(file, node).await?;
         }
-        for name in self.listxattr(node.ino).await?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
-            let value = self.getxattr(node.ino, name).await?;
-            let set = rustix::fs::lsetxattr(&file.path, name, &value, rustix::fs::XattrFlags::empty());
-            if let Err(e) = set {
-                tracing::warn!(error = %e, "metadata is not carried to a scratch file");
-            }
-        }
+        self.carry_attributes(node.ino, &file.path).await?;
         own(&file.path, node.uid, node.gid)?;
         chmod(&file.path, node.mode)?;
         let mtime = crate::artifact::time::Timestamp::parts(node.mtime);
@@ -460,6 +454,33 @@ impl Volume {
         self.forget_cached(node.ino);
         self.scratch.grown(node.size);
         self.rules_may_change(from.1.as_bytes());
+        Ok(())
+    }
+
+    /// Metadata, attributes and what was set by hand go along, so that all of it is there when the file comes back.
+    ///
+    /// # Errors
+    /// `NoSpace` when the disk of the state directory takes fewer than we do: nothing is to be lost without a word.
+    async fn carry_attributes(&self, ino: Ino, path: &Path) -> Result<()> {
+        let mut all = Vec::new();
+        for name in self.listxattr(ino).await?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+            all.push((name.to_vec(), self.getxattr(ino, name).await?));
+        }
+        let labels = self.store.catalog.labels(ino).await?;
+        for (name, value) in [("agent_id", labels.agent_id), ("ttl", labels.ttl), ("content_type", labels.content_type)]
+        {
+            all.extend(value.map(|v| (format!("user.artifact.{name}").into_bytes(), v.into_bytes())));
+        }
+        for (name, value) in all {
+            match rustix::fs::lsetxattr(path, &*name, &value, rustix::fs::XattrFlags::empty()) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::NOSPC) => {
+                    let text = format!("{}: the disk has no room for the file's attributes", path.display());
+                    return Err(Error::new(Kind::NoSpace, text));
+                }
+                Err(e) => tracing::warn!(error = %e, "an attribute is not carried to a scratch file"),
+            }
+        }
         Ok(())
     }
 

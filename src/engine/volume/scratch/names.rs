@@ -348,7 +348,7 @@ fn xattr_error(path: &Path, e: rustix::io::Errno) -> Error {
             Error::new(Kind::Unsupported, format!("{}: attributes cannot be kept here", path.display()))
         }
         rustix::io::Errno::TOOBIG | rustix::io::Errno::NOSPC | rustix::io::Errno::RANGE => {
-            Error::new(Kind::MetadataTooLarge, "the attributes of one file are limited by the disk that holds scratch")
+            Error::new(Kind::NoSpace, "the attributes of one file are limited by the disk that holds scratch")
         }
         e => Error::io(path, &e.into()),
     }
