@@ -2,12 +2,13 @@
 //!
 //! # Layers
 //! ```text
-//! artifact, metrics  ←  staging, blob, catalog  ←  upload, check  ←  engine  ←  fuse, http, cli  ←  daemon
+//! artifact, metrics  ←  staging, blob, catalog  ←  upload, check, preview  ←  engine  ←  fuse, http, cli  ←  daemon
 //! ```
 //! Arrows point from user to used, right to left; a test reads the `use crate::` lines and fails on a wrong one.
 //! - [`artifact`] is pure: values and rules.
 //! - [`metrics`] are the instruments that every layer above counts with.
 //! - [`staging`], [`blob`], [`catalog`] are where bytes and records live.
+//! - [`preview`] shows what files look like, each in a confined process of its own.
 //! - [`engine`] holds the use cases: the only place that holds locks and awaits.
 //! - `fuse`, `http` and `cli` translate between a protocol and the engine, and decide nothing.
 //! - `daemon` puts the parts together.
@@ -23,4 +24,5 @@ pub mod fuse;
 pub mod http;
 pub mod mcp;
 pub mod metrics;
+pub mod preview;
 pub mod staging;

@@ -3,8 +3,10 @@
 //! Everything here is a value or a function of values, so that all of it is tested without a mount.
 //! `libc` is used for the numbers of errno alone.
 
+pub mod amount;
 pub mod aside;
 pub mod audit;
+pub mod charset;
 pub mod content_type;
 pub mod control;
 pub mod error;
@@ -24,6 +26,7 @@ pub mod standing;
 pub mod step;
 pub mod time;
 pub mod versions;
+pub mod visible;
 pub mod xattr;
 
 pub use error::{Error, Kind, Result};

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::artifact::amount::count;
 use crate::cli::Context;
 use crate::cli::args::CheckArgs;
 use crate::cli::failure::{Failure, Outcome};
@@ -17,10 +18,10 @@ pub async fn run(context: &Context, args: &CheckArgs) -> Outcome {
     context.output.object(&value, || {
         let mut text: String = report.faults.iter().flat_map(|f| [f.as_str(), "\n"]).collect();
         let line = format!(
-            "{} artifacts, {} blobs, {} nodes: {}\n",
-            report.artifacts,
-            report.blobs,
-            report.nodes,
+            "{}, {}, {}: {}\n",
+            count(report.artifacts, "artifact"),
+            count(report.blobs, "blob"),
+            count(report.nodes, "node"),
             if report.is_ok() { "consistent" } else { "NOT consistent" }
         );
         text.push_str(&line);

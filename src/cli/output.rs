@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::Value;
 
+use crate::artifact::amount;
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::Artifact;
 use crate::artifact::time::Timestamp;
@@ -134,20 +135,8 @@ pub fn printable(text: &str) -> String {
 
 /// `1.5 KiB`.
 #[must_use]
-#[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn human(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // What would be shown as 1024 is 1 of the next unit.
-    while value >= 1023.95 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
+    amount::size(bytes)
 }
 
 /// To the second, UTC.
@@ -193,20 +182,6 @@ pub fn record(a: &Artifact) -> serde_json::Value {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn sizes_for_people() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1536, "1.5 KiB"),
-            ((1 << 20) - 1, "1.0 MiB"),
-            (5 << 30, "5.0 GiB"),
-        ] {
-            assert_eq!(human(bytes), text);
-        }
-    }
 
     #[test]
     fn arrays_are_json_and_lines() {

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::artifact::amount::count;
 use crate::artifact::ids::ArtifactId;
 use crate::artifact::record::Artifact;
 use crate::cli::Context;
@@ -52,8 +53,13 @@ async fn trees(context: &Context, store: &Store, args: &RmArgs) -> Outcome {
         let told = json!({ "removed": what, "files": gone.files, "directories": gone.directories });
         context.output.object(&told, || {
             format!(
-                "{what}: {} files and {} directories removed ('outputfs trash ls' shows them)\n",
-                gone.files, gone.directories
+                "{what}: {} and {} removed ('outputfs trash ls' shows them)\n",
+                count(gone.files, "file"),
+                if gone.directories == 1 {
+                    String::from("1 directory")
+                } else {
+                    format!("{} directories", gone.directories)
+                }
             )
         })?;
     }

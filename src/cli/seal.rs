@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::artifact::amount::count;
 use crate::cli::Context;
 use crate::cli::args::SealArgs;
 use crate::cli::failure::Outcome;
@@ -22,7 +23,11 @@ pub async fn run(context: &Context, args: SealArgs) -> Outcome {
         "artifacts": manifest.artifacts.len(),
     });
     context.output.object(&value, || {
-        format!("{name} is sealed: {} artifacts, digest {}\n", manifest.artifacts.len(), manifest.digest)
+        format!(
+            "{name} is sealed: {}, digest {}\n",
+            count(manifest.artifacts.len() as u64, "artifact"),
+            manifest.digest
+        )
     })?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::artifact::amount::count;
 use crate::cli::Context;
 use crate::cli::failure::Outcome;
 use crate::cli::output::{Grid, human, printable};
@@ -16,11 +17,11 @@ pub async fn run(context: &Context) -> Outcome {
 
 fn text(status: &Status) -> String {
     let mut text = format!(
-        "state directory  {}\nstore            {}\ntenant           {}\nnot stored yet   {} artifacts, {}\n",
+        "state directory  {}\nstore            {}\ntenant           {}\nnot stored yet   {}, {}\n",
         printable(&status.state_dir),
         printable(&status.store),
         status.tenant,
-        status.pending_artifacts,
+        count(status.pending_artifacts, "artifact"),
         human(status.pending_bytes)
     );
     if status.mounts.is_empty() {

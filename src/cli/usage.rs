@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::artifact::amount::count;
 use crate::artifact::query::By;
 use crate::cli::Context;
 use crate::cli::args::{ByArg, UsageArgs};
@@ -16,9 +17,9 @@ pub async fn run(context: &Context, args: &UsageArgs) -> Outcome {
         value["requests_this_month"] = json!(store.requests_this_month().await?);
         context.output.object(&value, || {
             format!(
-                "{} artifacts in {} sessions: {} (stored: {})\n",
-                usage.artifacts,
-                usage.sessions,
+                "{} in {}: {} (stored: {})\n",
+                count(usage.artifacts, "artifact"),
+                count(usage.sessions, "session"),
                 human(usage.logical_bytes),
                 human(usage.stored_bytes)
             )

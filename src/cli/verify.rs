@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::artifact::amount::count;
 use crate::cli::Context;
 use crate::cli::args::VerifyArgs;
 use crate::cli::failure::{Failure, Outcome};
@@ -27,8 +28,8 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Outcome {
         }
         let digest = report.digest.as_ref().map_or_else(String::new, |d| format!(", manifest digest {d}"));
         let line = format!(
-            "{name}: {} artifacts, {} read and hashed{digest}: {}\n",
-            report.artifacts,
+            "{name}: {}, {} read and hashed{digest}: {}\n",
+            count(report.artifacts, "artifact"),
             human(report.bytes),
             if report.is_ok() { "all as recorded" } else { "NOT as recorded" }
         );

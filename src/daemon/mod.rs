@@ -24,6 +24,7 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::{stderr, stdout};
 use crate::cli::settings::Settings;
 use crate::cli::{self, Context};
+use crate::preview;
 
 /// Threads for blocking calls (files, hashing, SQLite): enough to keep a disk and both hashing cores busy, few enough
 /// that their stacks and arenas do not add up.
@@ -36,6 +37,9 @@ const ARENAS: libc::c_int = 2;
 
 /// The program.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == preview::worker::WORD) {
+        return preview::worker::main();
+    }
     bound_memory();
     forget_empty_variables();
     let cli = match Cli::try_parse() {

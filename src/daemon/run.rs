@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::artifact::amount::count;
 use crate::artifact::name::SessionName;
 use crate::artifact::query::Query;
 use crate::artifact::record::Artifact;
@@ -80,8 +81,9 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
     };
     if let Some(attempt) = attempt.as_ref().filter(|a| a.replaced > 0) {
         context.output.note(&format!(
-            "{} files of earlier attempts of step '{}' are in the trash ('outputfs trash ls {session}')",
-            attempt.replaced, attempt.step
+            "{} of earlier attempts of step '{}' now in the trash ('outputfs trash ls {session}')",
+            count(attempt.replaced, "file"),
+            attempt.step
         ));
     }
     let mut sealed = false;

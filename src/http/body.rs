@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,10 +10,11 @@ use bytes::Bytes;
 
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::reader::ContentReader;
+use crate::http::readers::Readers;
 
-/// Large enough that a piece costs little beside its bytes, small enough that a thousand slow readers hold
-/// no more than a quarter of a GiB.
-const PIECE: usize = 256 << 10;
+/// Large enough that a piece costs little beside its bytes, small enough that hundreds of slow readers fit into the budget
+/// that they share.
+pub const PIECE: usize = 128 << 10;
 
 /// The store has deadlines of its own, with retries; this one is for the case that they fail us.
 const PIECE_DEADLINE: Duration = Duration::from_mins(2);
@@ -47,8 +49,13 @@ pub fn length(segments: &[Segment]) -> u64 {
 ///
 /// # Errors
 /// Of the first read.
-pub async fn stream(reader: ContentReader, segments: Vec<Segment>, link: String) -> Result<Body> {
-    let mut source = Source { reader, segments: segments.into(), link };
+pub async fn stream(
+    readers: &Arc<Readers>,
+    reader: ContentReader,
+    segments: Vec<Segment>,
+    link: String,
+) -> Result<Body> {
+    let mut source = Source { readers: Arc::clone(readers), reader, segments: segments.into(), link };
     let Some(first) = source.next().await? else { return Ok(Body::empty()) };
     let rest = futures::stream::try_unfold(source, |mut source| async move {
         match source.next().await {
@@ -65,6 +72,7 @@ pub async fn stream(reader: ContentReader, segments: Vec<Segment>, link: String)
 }
 
 struct Source {
+    readers: Arc<Readers>,
     reader: ContentReader,
     segments: VecDeque<Segment>,
     link: String,
@@ -89,7 +97,7 @@ impl Source {
     /// From one byte to [`PIECE`] of them.
     async fn read(&self, range: &Range<u64>) -> Result<Bytes> {
         let len = usize::try_from(range.end - range.start).unwrap_or(PIECE).min(PIECE);
-        let piece = tokio::time::timeout(PIECE_DEADLINE, self.reader.0.read_at(range.start, len))
+        let piece = tokio::time::timeout(PIECE_DEADLINE, self.readers.read(&self.reader, range.start, len))
             .await
             .map_err(|_| Error::new(Kind::TimedOut, "the store did not answer a read in time"))??;
         if piece.is_empty() || piece.len() > len {

@@ -17,7 +17,7 @@ use crate::http::disposition::{Mode, content_disposition};
 use crate::http::errors::Problem;
 use crate::http::media::{Media, Treatment};
 use crate::http::range::{self, Asked};
-use crate::http::{App, LinkMode};
+use crate::http::{App, LinkMode, charsets};
 
 /// Enough for a client to follow a redirect, too short to be passed around.
 const PRESIGNED: Duration = Duration::from_mins(1);
@@ -53,7 +53,7 @@ pub struct ContentRequest<'a> {
 /// When the content cannot be read.
 pub async fn respond(app: &App, request: ContentRequest<'_>) -> Result<Response, Problem> {
     let ContentRequest { artifact, method, headers, link, .. } = request;
-    let media = Media::of(&artifact.content_type);
+    let media = charsets::media(app, artifact).await?;
     let framed = request.frame && !request.download && may_be_framed(&media);
     let inline = (media.treatment == Treatment::Safe && !request.download) || framed;
     let disposition = content_disposition(if inline { Mode::Inline } else { Mode::Attachment }, &artifact.filename);
@@ -75,7 +75,8 @@ pub async fn respond(app: &App, request: ContentRequest<'_>) -> Result<Response,
             let body = if method == Method::HEAD {
                 Body::empty()
             } else {
-                body::stream(app.store.stream(artifact).await?, plan.segments.clone(), link.to_owned()).await?
+                let reader = app.store.stream(artifact).await?;
+                body::stream(&app.readers, reader, plan.segments.clone(), link.to_owned()).await?
             };
             let mut response = Response::new(body);
             *response.status_mut() = plan.status;

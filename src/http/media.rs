@@ -1,5 +1,6 @@
 //! Which content types a browser may show on the link host, and as what they are sent.
 
+use crate::artifact::charset;
 use crate::artifact::content_type::BINARY;
 
 /// How a browser may treat content of a type.
@@ -21,6 +22,8 @@ pub struct Media {
     /// Type and subtype in lower case, without parameters.
     pub essence: String,
     pub treatment: Treatment,
+    /// It says no charset.
+    bare: bool,
 }
 
 impl Media {
@@ -30,16 +33,32 @@ impl Media {
     #[must_use]
     pub fn of(content_type: &str) -> Self {
         let Some(essence) = essence(content_type) else {
-            return Self { header: BINARY.into(), essence: BINARY.into(), treatment: Treatment::Download };
+            return Self { header: BINARY.into(), essence: BINARY.into(), treatment: Treatment::Download, bare: true };
         };
         let treatment = treatment(&essence);
-        let bare = !content_type.to_ascii_lowercase().contains("charset");
+        let bare = charset::said(content_type).is_none();
         let header = if essence.starts_with("text/") && bare {
             format!("{essence}; charset=utf-8")
         } else {
             content_type.trim().to_owned()
         };
-        Self { header, essence, treatment }
+        Self { header, essence, treatment, bare }
+    }
+
+    /// With the charset that its bytes are in, where the type is of a text and says none.
+    #[must_use]
+    pub fn in_charset(mut self, charset: &str) -> Self {
+        if self.guesses_charset() {
+            self.header = format!("{}; charset={}", self.essence, charset.to_ascii_lowercase());
+            self.bare = false;
+        }
+        self
+    }
+
+    /// The charset is ours to say.
+    #[must_use]
+    pub fn guesses_charset(&self) -> bool {
+        self.bare && self.essence.starts_with("text/")
     }
 
     /// A picture that a page may hold.

@@ -8,6 +8,7 @@
 pub mod api;
 pub mod auth;
 pub mod body;
+pub mod charsets;
 pub mod conditional;
 pub mod content;
 pub mod disposition;
@@ -20,14 +21,17 @@ pub mod operator;
 pub mod pages;
 pub mod places;
 pub mod range;
+pub mod readers;
 pub mod server;
 pub mod signed;
 pub mod takeover;
 pub mod tls;
 pub mod traffic;
+pub mod turns;
 pub mod zip;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +43,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
+use crate::artifact::Result;
 use crate::artifact::key::Rate;
 use crate::engine::store::Store;
 use crate::http::api::Api;
+use crate::preview::pool::{Budget, Previews};
+use charsets::Charsets;
 pub use errors::Problem;
 use health::Probe;
 use operator::signin::Operators;
+use readers::Readers;
 pub use server::{Bound, Peer, serve};
 pub use takeover::{Listening, serve_or_wait};
 pub use tls::TlsFiles;
@@ -109,6 +117,8 @@ pub struct HttpConfig {
     pub tls: Option<TlsFiles>,
     /// Addresses of other doors (`/mcp`), behind [`auth::guard_door`].
     pub doors: Router,
+    /// This program, which previews are made by.
+    pub program: PathBuf,
 }
 
 impl Default for HttpConfig {
@@ -124,6 +134,8 @@ impl Default for HttpConfig {
             cors: Vec::new(),
             tls: None,
             doors: Router::new(),
+            // Still right when its file was replaced by the next release.
+            program: PathBuf::from("/proc/self/exe"),
         }
     }
 }
@@ -143,6 +155,11 @@ pub struct App {
     pub operators: Operators,
     /// HTTPS is spoken here, without a proxy.
     pub tls: bool,
+    /// Who looks at files.
+    pub previews: Arc<Previews>,
+    /// Where work for readers is done.
+    pub readers: Arc<Readers>,
+    pub charsets: Arc<Charsets>,
 }
 
 impl App {
@@ -185,7 +202,11 @@ impl App {
 }
 
 /// All addresses.
-pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
+///
+/// # Errors
+/// When no thread for readers can be started.
+pub fn router(store: Arc<Store>, config: &HttpConfig) -> Result<Router> {
+    let remote = !store.blobs.is_local();
     let api = Arc::new(Api::new(config.rate, config.max_ttl, config.trust_proxy));
     let app = App {
         store,
@@ -196,18 +217,24 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         probe: Arc::default(),
         operators: Arc::default(),
         tls: config.tls.is_some(),
+        previews: Arc::new(Previews::new(config.program.clone(), Budget::default())),
+        readers: Arc::new(Readers::start(remote)?),
+        charsets: Arc::default(),
     };
     let guard = middleware::from_fn_with_state(app.clone(), auth::guard_door);
     let doors = if config.doors.has_routes() { config.doors.clone().layer(guard) } else { Router::new() };
-    Router::new()
+    let reading = links::routes()
+        .merge(operator::routes())
+        .merge(api::reading())
+        .layer(middleware::from_fn_with_state(app.clone(), readers::serve));
+    let all = Router::new()
         .route("/health", get(health::live))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/favicon.ico", get(|| async { StatusCode::NO_CONTENT }))
         .route("/robots.txt", get(|| async { "User-agent: *\nDisallow: /\n" }))
-        .merge(links::routes())
-        .merge(operator::routes())
+        .merge(reading)
         .merge(api::routes(&app))
         .merge(doors.with_state(()))
         .fallback(|| async { Problem::not_found() })
@@ -216,7 +243,8 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Router {
         .layer(cors(&config.cors))
         .layer(middleware::from_fn(errors::for_people))
         .layer(middleware::from_fn(common_headers))
-        .with_state(app)
+        .with_state(app);
+    Ok(all)
 }
 
 /// What pages of other origins may do from a browser: with a key, never with cookies. None named: nothing.

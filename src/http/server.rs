@@ -61,9 +61,18 @@ impl Bound {
 
     /// Serves until `shutdown`, then takes no more connections, lets the running requests end within
     /// `config.limits.drain`, and cuts the rest off. `held` is dropped as soon as the address is free again.
-    pub async fn serve<H>(self, store: Arc<Store>, config: &HttpConfig, shutdown: CancellationToken, held: H) {
+    ///
+    /// # Errors
+    /// When it cannot begin.
+    pub async fn serve<H>(
+        self,
+        store: Arc<Store>,
+        config: &HttpConfig,
+        shutdown: CancellationToken,
+        held: H,
+    ) -> Result<()> {
+        let app = router(store.clone(), config)?;
         tracing::info!(address = %self.addr, "links are served");
-        let app = router(store.clone(), config);
         let places = Places::new(config.limits.connections);
         let counted = AbortOnDropHandle::new(tokio::spawn(write_counts(store.clone())));
         let tasks = TaskTracker::new();
@@ -94,6 +103,7 @@ impl Bound {
         }
         drop(counted);
         tell(store.write_meter().await);
+        Ok(())
     }
 
     /// The next connection and its place among the allowed number; `None`: shut down.
@@ -244,6 +254,5 @@ pub async fn serve(
     let listener = Bound::bind(config.listen, config.tls.as_ref()).await?;
     // Whoever asked for the address may have gone: that is their choice.
     bound.send(listener.addr()).unwrap_or_default();
-    listener.serve(store, &config, shutdown, ()).await;
-    Ok(())
+    listener.serve(store, &config, shutdown, ()).await
 }

@@ -54,9 +54,9 @@ pub async fn serve_or_wait(
     };
     let (bound, lock) = turn;
     state.send_replace(Listening::Here(bound.addr()));
-    bound.serve(store, &config, shutdown, lock).await;
+    let served = bound.serve(store, &config, shutdown, lock).await;
     state.send_replace(Listening::Ended);
-    Ok(())
+    served
 }
 
 /// One lock an address: mounts with different `--http` do not wait for one another. With port 0 nobody waits.

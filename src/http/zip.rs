@@ -19,11 +19,10 @@ use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
 use crate::blob::reader::ContentReader;
 use crate::http::App;
+use crate::http::body::PIECE;
 use crate::http::disposition::{Mode, content_disposition};
 use crate::http::errors::Problem;
 
-/// One read of a file.
-const PIECE: usize = 256 << 10;
 /// Artifacts in one question to the catalog.
 const BATCH: u32 = 500;
 /// Longest name that an entry may have, in bytes.
@@ -119,7 +118,7 @@ impl Maker {
 
     async fn step(&mut self) -> Result<()> {
         if let Some((reader, at)) = self.open.take() {
-            let bytes = reader.read_at(at, PIECE).await?;
+            let bytes = self.app.readers.read(&reader, at, PIECE).await?;
             if bytes.is_empty() {
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::resources;
 use crate::artifact::record::Artifact;
-use crate::artifact::{Error, Kind, Result};
+use crate::artifact::{Error, Kind, Result, charset};
 use crate::engine::store::Store;
 
 /// Text in one answer, in bytes: about what a model can take at once.
@@ -74,13 +74,19 @@ pub async fn blocks(store: &Store, artifact: &Artifact, offset: u64, length: Opt
     let mut taken = bytes.len() as u64;
     let block = match form {
         Form::Text => {
-            let text = whole_characters(&bytes, offset + taken < size);
-            match text {
+            let more = offset + taken < size;
+            match whole_characters(&bytes, more) {
                 Some(text) => {
                     taken = text.len() as u64;
                     ContentBlock::text(text)
                 }
-                None => embedded(artifact, &bytes),
+                None => match decoded(store, artifact, offset, &bytes, more).await? {
+                    Some((text, used)) => {
+                        taken = used;
+                        ContentBlock::text(text)
+                    }
+                    None => embedded(artifact, &bytes),
+                },
             }
         }
         Form::Image if !part => ContentBlock::image(STANDARD.encode(&bytes), artifact.content_type.clone()),
@@ -120,11 +126,31 @@ pub async fn resource(store: &Store, artifact: &Artifact) -> Result<ResourceCont
     }
     let length = usize::try_from(artifact.size).unwrap_or(usize::MAX);
     let bytes = store.reader(artifact).await?.read_at(0, length).await?;
-    Ok(match (form(&artifact.content_type), std::str::from_utf8(&bytes)) {
-        (Form::Text, Ok(text)) => ResourceContents::text(text, resources::uri(artifact.id)),
+    let said = charset::said(&artifact.content_type);
+    Ok(match (form(&artifact.content_type), charset::text(&bytes, false, said)) {
+        (Form::Text, Some(text)) => ResourceContents::text(text, resources::uri(artifact.id)),
         _ => ResourceContents::blob(STANDARD.encode(&bytes), resources::uri(artifact.id)),
     }
     .with_mime_type(artifact.content_type.clone()))
+}
+
+/// The part of a text in another encoding than UTF-8, and of how many bytes it is; `None` when it is no text. What the encoding is, the
+/// beginning of the artifact says.
+async fn decoded(
+    store: &Store,
+    artifact: &Artifact,
+    offset: u64,
+    bytes: &[u8],
+    more: bool,
+) -> Result<Option<(String, u64)>> {
+    let head = if offset == 0 {
+        bytes::Bytes::copy_from_slice(bytes)
+    } else {
+        store.reader(artifact).await?.read_at(0, charset::SAMPLE).await?
+    };
+    let cut = (head.len() as u64) < artifact.size;
+    let Some(encoding) = charset::of(&head, cut, charset::said(&artifact.content_type)) else { return Ok(None) };
+    Ok(charset::part(encoding, bytes, offset == 0, more))
 }
 
 /// `None` when it is not UTF-8. A character that `more` would complete is left to the next part.

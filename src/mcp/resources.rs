@@ -4,6 +4,7 @@ use rmcp::model::{Resource, ResourceContents, ResourceTemplate};
 use serde_json::json;
 
 use super::{read, tools};
+use crate::artifact::amount::count;
 use crate::artifact::ids::ArtifactId;
 use crate::artifact::name::{SessionName, display_bytes};
 use crate::artifact::query::Query;
@@ -67,7 +68,7 @@ fn of_session(s: &SessionSummary) -> Resource {
     let sealed = if s.session.sealed.is_some() { ", sealed" } else { "" };
     Resource::new(session_uri(&s.session.name), s.session.name.to_string())
         .with_title(format!("Session {}", s.session.name))
-        .with_description(format!("{} artifacts{sealed}; subscribe to hear of changes", s.artifacts))
+        .with_description(format!("{}{sealed}; subscribe to hear of changes", count(s.artifacts, "artifact")))
         .with_mime_type("application/json")
 }
 

@@ -28,6 +28,8 @@ pub struct Instruments {
     /// Bodies, in bytes: `direction` is in or out.
     pub http_bytes: IntCounterVec,
     pub connections: IntGauge,
+    /// By how it ended: made, broken (by its file), failed.
+    pub previews: IntCounterVec,
     /// Connections that were ended for want of a place, a head or a handshake.
     pub connections_cut: IntCounterVec,
     /// By outcome: new, same, collapsed, idempotent.
@@ -73,6 +75,7 @@ impl Instruments {
             request_seconds: histogram(&r, "http_request_seconds", "Time until an answer began"),
             http_bytes: counters(&r, "http_bytes_total", "Bytes of bodies", &["direction"]),
             connections: gauge(&r, "http_connections", "Open connections"),
+            previews: counters(&r, "previews_total", "Previews that a process was started for", &["outcome"]),
             connections_cut: counters(&r, "http_connections_cut_total", "Connections cut off", &["why"]),
             commits: counters(&r, "commits_total", "Commits, through whatever door", &["outcome"]),
             commit_bytes: counter(&r, "committed_bytes_total", "Bytes of committed artifacts"),

@@ -23,7 +23,7 @@ const REASON_WITHIN: usize = 6;
 const LAYERS: [&[&str]; 6] = [
     &["artifact", "metrics"],
     &["staging", "blob", "catalog"],
-    &["upload", "check"],
+    &["upload", "check", "preview"],
     &["engine"],
     &["fuse", "http", "mcp", "cli"],
     &["daemon"],

@@ -83,7 +83,7 @@ fn a_retry_replaces(store: Store) {
     sandbox.cli("push", &[sandbox.path().join("mine").to_str().unwrap(), "s1/seen"]);
 
     let said = ends(&sandbox, "report", "echo same > outputs/same; echo two > outputs/report_103042.pdf", 0);
-    assert!(said.contains("2 files of earlier attempts of step 'report' are in the trash"), "{said}");
+    assert!(said.contains("2 files of earlier attempts of step 'report' now in the trash"), "{said}");
     assert_eq!(listed(&sandbox), ["data.csv", "report_103042.pdf", "same", "seen"]);
     assert_eq!(steps(&sandbox)[1..], [(1, "failed".into(), 3.into()), (2, "succeeded".into(), 0.into())]);
     let told: Value = serde_json::from_slice(&std::fs::read(sandbox.path().join("report.json")).unwrap()).unwrap();

@@ -1,6 +1,7 @@
 //! Links over a real listener and a real store: SQLite and a local directory.
 
 mod health;
+mod hostile;
 mod limits;
 mod pages;
 mod ranges;

@@ -20,7 +20,7 @@ fn a_session_shows_its_files() {
     let page = answer.text();
     let token = &link[1..];
     assert!(page.contains("<title>run_42</title>") && page.contains("Open, may still change"));
-    assert!(page.contains("4 files, ") && page.contains("by <bdi>writer-7</bdi>") && page.contains("1.5 kB"));
+    assert!(page.contains("4 files, ") && page.contains("by <bdi>writer-7</bdi>") && page.contains("1.5 KiB"));
     assert!(page.contains("<h2>Results</h2>") && page.contains("all &lt;good&gt; &amp; \"well\""), "{page}");
     assert!(page.contains(&format!("<img src=\"{token}/f/{}\"", picture.id)));
     for file in [&html, &archive] {
@@ -239,4 +239,31 @@ fn all_of_a_session_is_one_archive() {
     assert!(names.iter().all(|n| n.starts_with("run/") && !n.contains('\\') && !n.contains("..")), "{names:?}");
     // No end is known before it is made: an answer cut off is seen to be.
     assert_eq!(answer.header("content-length"), "");
+}
+
+#[test]
+fn texts_are_said_to_be_what_their_bytes_are() {
+    let server = Server::start();
+    let german = "Die Größe der Übung änderte sich für alle schönen Straßen\n";
+    let latin: Vec<u8> = german.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    let wide: Vec<u8> = "\u{feff}Größe\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let long = vec![b'x'; 3 << 20];
+    for (name, typed, bytes, charset, shown) in [
+        ("a.txt", "text/plain", german.as_bytes(), "utf-8", "Größe"),
+        ("b.txt", "text/plain", &latin, "windows-1252", "Größe"),
+        ("c.csv", "text/csv", &latin, "windows-1252", "Größe"),
+        ("d.md", "text/markdown", &wide, "utf-16le", "Größe"),
+        ("e.txt", "text/plain; charset=iso-8859-1", &latin, "iso-8859-1", "Größe"),
+        ("f.txt", "text/plain", &long, "utf-8", "<pre class=\"code long\">"),
+    ] {
+        let file = server.push_typed("run", name.as_bytes(), bytes, typed);
+        let raw = server.get(&server.link_to(&file), &[]);
+        let essence = typed.split(';').next().unwrap();
+        assert_eq!(raw.header("content-type"), format!("{essence}; charset={charset}"), "{name}");
+        assert!(raw.body == bytes, "{name}: the bytes are as they were");
+        let part = server.get(&server.link_to(&file), &[("range", "bytes=2-5")]);
+        assert_eq!(part.header("content-type"), raw.header("content-type"), "{name}");
+        let page = server.get(&format!("{}/v/{}", server.link_to_session("run"), file.id), &[]);
+        assert!(page.text().contains(shown), "{name}: {}", &page.text()[..2000]);
+    }
 }

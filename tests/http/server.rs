@@ -30,7 +30,12 @@ pub struct Server {
 
 /// Loopback, any port.
 pub fn config() -> HttpConfig {
-    HttpConfig { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..HttpConfig::default() }
+    HttpConfig {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        // Previews are made by the program, which this test is not.
+        program: env!("CARGO_BIN_EXE_outputfs").into(),
+        ..HttpConfig::default()
+    }
 }
 
 pub fn open_store(runtime: &Runtime, dir: &Path) -> Arc<Store> {
@@ -57,7 +62,7 @@ impl Server {
         let bound = runtime.block_on(Bound::bind(config.listen, None)).unwrap();
         let addr = bound.addr();
         let (to_serve, stop) = (Arc::clone(&store), shutdown.clone());
-        let serving = Some(runtime.spawn(async move { bound.serve(to_serve, &config, stop, ()).await }));
+        let serving = Some(runtime.spawn(async move { bound.serve(to_serve, &config, stop, ()).await.unwrap() }));
         Self { runtime, store, addr, shutdown, serving, dir }
     }
 
@@ -148,8 +153,17 @@ pub fn request(method: &str, url: &str, headers: &[(&str, &str)]) -> Answer {
     try_request(method, url, headers).unwrap()
 }
 
+/// With a body.
+pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    run(method, url, headers, body).unwrap()
+}
+
 /// Fails also when the body breaks off.
 pub fn try_request(method: &str, url: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+    run(method, url, headers, ())
+}
+
+fn run(method: &str, url: &str, headers: &[(&str, &str)], body: impl ureq::AsSendBody) -> Result<Answer, ureq::Error> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -160,7 +174,7 @@ pub fn try_request(method: &str, url: &str, headers: &[(&str, &str)]) -> Result<
     for (name, value) in headers {
         builder = builder.header(*name, *value);
     }
-    let mut response = agent.run(builder.body(()).unwrap())?;
+    let mut response = agent.run(builder.body(body).unwrap())?;
     let body = response.body_mut().with_config().limit(1 << 30).read_to_vec()?;
     Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), body })
 }

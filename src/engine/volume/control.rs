@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::artifact::amount::count;
 use crate::artifact::control::{self, Command, Format, LINE_MAX, Target};
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::{Name, display_bytes};
@@ -208,8 +209,11 @@ impl Volume {
             Command::Usage => {
                 let usage = self.store.usage().await?;
                 let plain = format!(
-                    "{} artifacts, {} bytes ({} stored), {} sessions",
-                    usage.artifacts, usage.logical_bytes, usage.stored_bytes, usage.sessions
+                    "{}, {} ({} stored), {}",
+                    count(usage.artifacts, "artifact"),
+                    count(usage.logical_bytes, "byte"),
+                    usage.stored_bytes,
+                    count(usage.sessions, "session")
                 );
                 Ok(Answer::new(plain, json!(usage)))
             }
@@ -341,9 +345,9 @@ impl Volume {
         };
         let error = self.store.last_store_error().map(|e| e.message);
         let mut plain = format!(
-            "{writing} writing, {saving} saving, {} pending ({} bytes){}",
+            "{writing} writing, {saving} saving, {} pending ({}){}",
             pending.artifacts,
-            pending.bytes,
+            count(pending.bytes, "byte"),
             if sealed { ", sealed" } else { "" }
         );
         if let Some(e) = &error {

@@ -178,7 +178,11 @@ impl Volume {
         let why = self.store.last_store_error().map_or_else(String::new, |e| format!(": {}", e.message));
         Err(Error::new(
             Kind::TimedOut,
-            format!("{} files ({} bytes) are not in the store yet{why}", pending.artifacts, pending.bytes),
+            format!(
+                "{} ({}) not in the store yet{why}",
+                crate::artifact::amount::count(pending.artifacts, "file"),
+                crate::artifact::amount::count(pending.bytes, "byte")
+            ),
         ))
     }
 

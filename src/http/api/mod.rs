@@ -77,12 +77,16 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/v1/whoami", get(account::whoami))
         .route_layer(middleware::from_fn_with_state(app.clone(), auth::guard));
     let open = Router::new()
-        .route("/v1/artifacts/{artifact_id}/content", get(artifacts::content))
         .route("/v1/uploads/{artifact_id}", put(uploads::take))
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(reference::page));
     // Each reader of a body has its own limit.
     keyed.merge(open).layer(DefaultBodyLimit::disable())
+}
+
+/// What needs no key but a signed URL, and is work for readers.
+pub fn reading() -> Router<App> {
+    Router::new().route("/v1/artifacts/{artifact_id}/content", get(artifacts::content))
 }
 
 /// Requests that take as long as their bytes do: their parts have deadlines of their own.

@@ -12,13 +12,13 @@ use crate::artifact::ids::ArtifactId;
 use crate::artifact::name::display_bytes;
 use crate::artifact::query::{Page, Query, parse_condition};
 use crate::artifact::record::{Artifact, SessionSummary};
+use crate::artifact::visible::visible;
 use crate::http::App;
 use crate::http::errors::Problem;
 use crate::http::links;
 use crate::http::pages;
 use crate::http::pages::filter::Filter;
 use crate::http::pages::format::{count, size};
-use crate::http::pages::names::visible;
 use crate::http::pages::time;
 
 /// Rows on a page.

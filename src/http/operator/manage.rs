@@ -9,11 +9,11 @@ use super::signin::{Operator, checked};
 use crate::artifact::key::{ApiKey, Scope};
 use crate::artifact::record::{Link, LinkTarget};
 use crate::artifact::time::Timestamp;
+use crate::artifact::visible::visible;
 use crate::engine::keys::NewKey;
 use crate::http::App;
 use crate::http::errors::Problem;
 use crate::http::pages::format::count;
-use crate::http::pages::names::visible;
 use crate::http::pages::time;
 
 /// Rows on a page.

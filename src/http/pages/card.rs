@@ -4,9 +4,9 @@ use maud::{Markup, html};
 
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::Artifact;
+use crate::artifact::visible::visible;
 use crate::http::media::Media;
 use crate::http::pages::format::size;
-use crate::http::pages::names::visible;
 use crate::http::pages::preview::{Kind, Preview};
 use crate::http::pages::time;
 

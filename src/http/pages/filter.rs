@@ -6,8 +6,8 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use crate::artifact::ids::{ArtifactId, SessionId, TenantId};
 use crate::artifact::query::{Query, parse_condition};
 use crate::artifact::time::Timestamp;
+use crate::artifact::visible::visible;
 use crate::engine::browse::Facets;
-use crate::http::pages::names::visible;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {

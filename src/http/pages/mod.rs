@@ -5,7 +5,6 @@ mod card;
 pub mod error;
 pub(in crate::http) mod filter;
 pub(in crate::http) mod format;
-pub(in crate::http) mod names;
 mod preview;
 pub mod published;
 pub mod session;

@@ -7,13 +7,13 @@ use maud::html;
 use crate::artifact::link::LinkToken;
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::Artifact;
+use crate::artifact::visible::visible;
 use crate::catalog::doors::Publication;
 use crate::http::App;
 use crate::http::errors::Problem;
 use crate::http::media::Media;
 use crate::http::pages::card::css;
 use crate::http::pages::format::size;
-use crate::http::pages::names::visible;
 use crate::http::pages::preview::{self, Extent, Kind};
 use crate::http::pages::{time, view};
 
@@ -28,15 +28,10 @@ pub async fn respond(
     token: &LinkToken,
 ) -> Result<Response, Problem> {
     let beside = format!("{}/f/", token.reveal());
-    let preview = match preview::one(app, artifact, Extent::Whole, &beside).await {
-        Ok(preview) => preview,
-        Err(e) => {
-            tracing::warn!(artifact = %artifact.id, "a preview could not be read: {e}");
-            None
-        }
-    };
+    // One file was published: its neighbours were not.
+    let preview = preview::one(app, artifact, Extent::Whole, None).await;
     let kind = Kind::of(artifact);
-    let framed = kind != Kind::Pdf || preview::pdf::is_passive(app, artifact).await;
+    let framed = kind != Kind::Pdf || preview::is_passive(app, artifact).await;
     let name = display_bytes(&artifact.filename);
     let title = page.title.clone().filter(|t| !t.trim().is_empty()).unwrap_or_else(|| name.clone());
     let file = format!("{beside}{}", artifact.id);

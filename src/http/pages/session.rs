@@ -89,7 +89,7 @@ fn render(
                     "Made by "
                     @for (n, (agent, files)) in facets.agents.iter().take(8).enumerate() {
                         @if n > 0 { ", " }
-                        span { bdi { (super::names::visible(agent)) } " (" (files) ")" }
+                        span { bdi { (crate::artifact::visible::visible(agent)) } " (" (files) ")" }
                     }
                     @if facets.agents.len() > 8 { " and others" }
                 }

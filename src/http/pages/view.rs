@@ -8,12 +8,12 @@ use crate::artifact::Kind as ErrorKind;
 use crate::artifact::link::LinkToken;
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::{Artifact, Life, Session};
+use crate::artifact::visible::visible;
 use crate::http::App;
 use crate::http::errors::Problem;
 use crate::http::media::Media;
 use crate::http::pages::card::css;
 use crate::http::pages::format::size;
-use crate::http::pages::names::visible;
 use crate::http::pages::preview::{self, Extent, Kind, Preview};
 use crate::http::pages::time;
 
@@ -47,14 +47,8 @@ pub async fn content(app: &App, session: &Session, artifact: &Artifact, above: &
     versions.retain(|v| v.life != Life::Trashed);
     versions.reverse();
     versions.truncate(VERSIONS);
-    let preview = match preview::one(app, artifact, Extent::Whole, "../f/").await {
-        Ok(preview) => preview,
-        Err(e) => {
-            tracing::warn!(artifact = %artifact.id, "a preview could not be read: {e}");
-            None
-        }
-    };
-    let framed = Kind::of(artifact) != Kind::Pdf || preview::pdf::is_passive(app, artifact).await;
+    let preview = preview::one(app, artifact, Extent::Whole, Some("../f/")).await;
+    let framed = Kind::of(artifact) != Kind::Pdf || preview::is_passive(app, artifact).await;
     Ok(render(session, artifact, preview.as_ref(), framed, &versions, above))
 }
 

@@ -5,15 +5,16 @@
 //! nothing, to see how large it gets, before the reader may unpack it into memory.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use parquet::schema::types::Type;
-use tokio::runtime::Handle;
 
+use super::Bytes as Source;
 use super::table::{Table, shorten};
-use crate::blob::reader::ContentReader;
 
 /// Bytes read at once: a page, or the footer.
 const PIECE_MAX: usize = 4 << 20;
@@ -30,20 +31,9 @@ const FOOTER: usize = 8;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// `None` when it is none, or one that is not to be trusted.
-pub async fn read(reader: ContentReader, rows: usize, columns: usize) -> Option<Table> {
-    let chunks = Chunks { reader, handle: Handle::current(), read: std::sync::Arc::default() };
-    // A panic over a damaged file stays in its task.
-    match tokio::task::spawn_blocking(move || table(chunks, rows, columns)).await {
-        Ok(Ok(table)) => table,
-        Ok(Err(e)) => {
-            tracing::debug!("no preview of a Parquet file: {e}");
-            None
-        }
-        Err(e) => {
-            tracing::warn!("a Parquet file could not be read: {e}");
-            None
-        }
-    }
+pub fn read(file: impl Source + 'static, size: u64, rows: usize, columns: usize) -> Option<Table> {
+    let chunks = Chunks { file: Mutex::new(Box::new(file)), size, read: AtomicUsize::new(0) };
+    table(chunks, rows, columns).ok().flatten()
 }
 
 fn table(chunks: Chunks, rows: usize, columns: usize) -> Result<Option<Table>> {
@@ -74,27 +64,27 @@ fn unquoted(text: &str) -> String {
     shorten(text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text))
 }
 
-/// The file as its reader sees it. It is asked from a thread that may wait.
+/// The file as its reader sees it.
 struct Chunks {
-    reader: ContentReader,
-    handle: Handle,
+    file: Mutex<Box<dyn Source>>,
+    size: u64,
     /// Bytes so far.
-    read: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    read: AtomicUsize,
 }
 
 impl Chunks {
     fn fetch(&self, start: u64, length: usize) -> Result<Bytes> {
-        let before = self.read.fetch_add(length, std::sync::atomic::Ordering::Relaxed);
+        let before = self.read.fetch_add(length, Ordering::Relaxed);
         if length > PIECE_MAX || before + length > READ_MAX {
             return Err(ParquetError::General(String::from("its parts are too large for a preview")));
         }
-        self.handle.block_on(self.reader.read_at(start, length)).map_err(|e| ParquetError::General(e.message))
+        self.file.lock().read_at(start, length).map_err(|e| ParquetError::General(e.to_string()))
     }
 }
 
 impl Length for Chunks {
     fn len(&self) -> u64 {
-        self.reader.size()
+        self.size
     }
 }
 

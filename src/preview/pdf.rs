@@ -7,9 +7,9 @@
 use std::io::Read;
 
 use flate2::read::ZlibDecoder;
+use memchr::memmem;
 
-use crate::artifact::record::Artifact;
-use crate::http::App;
+use super::Bytes;
 
 /// Larger documents are not searched.
 const SIZE_MAX: u64 = 64 << 20;
@@ -31,39 +31,28 @@ const ACTIVE: [&[u8]; 9] = [
 ];
 
 /// Nothing in it runs, as far as all of it could be read.
-pub async fn is_passive(app: &App, artifact: &Artifact) -> bool {
-    if artifact.size > SIZE_MAX {
-        return false;
-    }
-    let read = async {
-        let length = usize::try_from(artifact.size).unwrap_or(0);
-        app.store.reader(artifact).await?.read_at(0, length).await
-    };
-    match read.await {
-        Ok(bytes) if bytes.len() as u64 == artifact.size => {
-            tokio::task::spawn_blocking(move || passive(&bytes)).await.unwrap_or(false)
-        }
-        Ok(_) => false,
-        Err(e) => {
-            tracing::warn!(artifact = %artifact.id, "a document could not be read: {e}");
-            false
-        }
-    }
+///
+/// # Errors
+/// When its bytes cannot be had.
+pub fn passive(mut file: impl Bytes, size: u64) -> std::io::Result<bool> {
+    let Some(length) = usize::try_from(size).ok().filter(|_| size <= SIZE_MAX) else { return Ok(false) };
+    let bytes = file.read_at(0, length)?;
+    Ok(bytes.len() == length && is_passive(&bytes))
 }
 
-fn passive(bytes: &[u8]) -> bool {
+fn is_passive(bytes: &[u8]) -> bool {
     if names_action(bytes) {
         return false;
     }
     let mut budget = UNPACKED_MAX;
-    let begins = |at: &usize| bytes[*at..].starts_with(b"stream") && !bytes[..*at].ends_with(b"end");
-    let streams: Vec<usize> = (0..bytes.len()).filter(begins).collect();
+    let begins = |at: &usize| !bytes[..*at].ends_with(b"end");
+    let streams: Vec<usize> = memmem::find_iter(bytes, b"stream").filter(begins).collect();
     for &at in &streams {
         let head = plain(&bytes[at.saturating_sub(DICTIONARY)..at]);
         // The dictionary of this stream alone: what stands before it belongs to others.
         let from = head.windows(4).rposition(|w| w == b" obj").unwrap_or(0);
         let head = &head[from..];
-        let holds = |word: &[u8]| head.windows(word.len()).any(|w| w == word);
+        let holds = |word: &[u8]| contains(head, word);
         if !holds(b"/ObjStm") {
             continue;
         }
@@ -97,11 +86,11 @@ fn names_action(bytes: &[u8]) -> bool {
 }
 
 fn contains(bytes: &[u8], word: &[u8]) -> bool {
-    bytes.windows(word.len()).any(|w| w == word)
+    memmem::find(bytes, word).is_some()
 }
 
 fn count(bytes: &[u8], word: &[u8]) -> usize {
-    bytes.windows(word.len()).filter(|w| *w == word).count()
+    memmem::find_iter(bytes, word).count()
 }
 
 /// With `#4a` in names read as `J`.
@@ -148,20 +137,23 @@ mod tests {
             b"<< /AcroForm << /XFA 3 0 R >> >>",
             b"trailer << /Encrypt 3 0 R >>",
         ] {
-            assert!(!passive(bad), "{}", String::from_utf8_lossy(bad));
+            assert!(!is_passive(bad), "{}", String::from_utf8_lossy(bad));
         }
-        assert!(passive(b"%PDF-1.4\n1 0 obj << /Type /Catalog >> endobj\nstream\nxx\nendstream"));
+        assert!(is_passive(b"%PDF-1.4\n1 0 obj << /Type /Catalog >> endobj\nstream\nxx\nendstream"));
     }
 
     #[test]
     fn object_streams_are_looked_into() {
-        assert!(passive(&packed("/Filter /FlateDecode", b"1 0 << /Type /Page >>")));
-        assert!(!passive(&packed("/Filter /FlateDecode", b"1 0 << /S /JavaScript >>")));
-        assert!(!passive(&packed("/Filter /FlateDecode", b"1 0 << /S /J#53 >>")));
-        assert!(!passive(&packed("/Filter [/ASCIIHexDecode /FlateDecode]", b"1 0 << >>")), "cannot be read");
-        assert!(!passive(&packed("/Filter /LZWDecode", b"1 0 << >>")));
+        assert!(is_passive(&packed("/Filter /FlateDecode", b"1 0 << /Type /Page >>")));
+        assert!(!is_passive(&packed("/Filter /FlateDecode", b"1 0 << /S /JavaScript >>")));
+        assert!(!is_passive(&packed("/Filter /FlateDecode", b"1 0 << /S /J#53 >>")));
+        assert!(!is_passive(&packed("/Filter [/ASCIIHexDecode /FlateDecode]", b"1 0 << >>")), "cannot be read");
+        assert!(!is_passive(&packed("/Filter /LZWDecode", b"1 0 << >>")));
         let far = " ".repeat(2 * DICTIONARY);
-        assert!(!passive(&packed(&format!("/Filter /FlateDecode {far}"), b"1 0 << /S /JavaScript >>")), "out of sight");
-        assert!(!passive(&packed("/Filter /FlateDecode", &vec![b' '; UNPACKED_MAX + 1])), "a bomb");
+        assert!(
+            !is_passive(&packed(&format!("/Filter /FlateDecode {far}"), b"1 0 << /S /JavaScript >>")),
+            "out of sight"
+        );
+        assert!(!is_passive(&packed("/Filter /FlateDecode", &vec![b' '; UNPACKED_MAX + 1])), "a bomb");
     }
 }

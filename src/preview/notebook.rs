@@ -23,9 +23,14 @@ pub fn render(text: &str, place: &Place, extent: Extent) -> Option<Markup> {
     Some(html! {
         div.notebook {
             @for cell in cells.iter().take(shown) { (one(cell, place)) }
-            @if cells.len() > shown { p.more { (cells.len() - shown) " more cells" } }
+            @if cells.len() > shown { p.more { (more_of(cells.len() - shown, "cell")) } }
         }
     })
+}
+
+/// "1 more cell", "5 more cells".
+pub(super) fn more_of(count: usize, what: &str) -> String {
+    format!("{count} more {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn one(cell: &Value, place: &Place) -> Markup {
@@ -105,13 +110,13 @@ mod tests {
                 {"output_type":"display_data","data":{"image/png":"aGk=\n","text/html":"<script>x</script>"}},
                 {"output_type":"display_data","data":{"image/png":"\" onerror=\"x","text/plain":"fallback"}},
                 {"output_type":"error","traceback":["\u001b[0;31mValueError\u001b[0m: bad"]}]}]}"##;
-        let out = render(text, &Place::new("f/", b"a.ipynb"), Extent::Whole).unwrap().into_string();
+        let out = render(text, &Place::new(Some("f/"), b"a.ipynb"), Extent::Whole).unwrap().into_string();
         assert!(out.contains("<h2>Title</h2>") && out.contains("data:image/png;base64,aGk="), "{out}");
         assert!(out.contains("fallback") && out.contains("ValueError: bad"), "{out}");
         assert!(!out.contains("<script") && !out.contains("<b>") && !out.contains("\" onerror"), "{out}");
         for bad in ["", "[]", "{}", "{\"cells\":3}"] {
-            assert!(render(bad, &Place::new("f/", b"a"), Extent::Whole).is_none(), "{bad}");
+            assert!(render(bad, &Place::new(Some("f/"), b"a"), Extent::Whole).is_none(), "{bad}");
         }
-        assert!(render("{\"cells\":[3,null,{}]}", &Place::new("f/", b"a"), Extent::Card).is_some());
+        assert!(render("{\"cells\":[3,null,{}]}", &Place::new(Some("f/"), b"a"), Extent::Card).is_some());
     }
 }

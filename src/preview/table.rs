@@ -1,14 +1,15 @@
 //! The first rows of a table.
 
 use maud::{Markup, html};
+use serde::{Deserialize, Serialize};
 
-use crate::http::pages::names::visible;
+use crate::artifact::visible::visible;
 
 /// Characters shown of one cell.
 const CELL: usize = 160;
 
 /// Rows of text, all of one width.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
@@ -27,11 +28,13 @@ impl Table {
         let mut parts = Vec::new();
         match self.total {
             Some(total) if total > rows as u64 => parts.push(format!("first {rows} of {total} rows")),
-            None if self.more => parts.push(format!("first {rows} rows")),
+            None if self.more => {
+                parts.push(if rows == 1 { String::from("first row") } else { format!("first {rows} rows") });
+            }
             _ => {}
         }
         if self.hidden_columns > 0 {
-            parts.push(format!("{} more columns", self.hidden_columns));
+            parts.push(super::notebook::more_of(self.hidden_columns, "column"));
         }
         (!parts.is_empty()).then(|| parts.join(", "))
     }
