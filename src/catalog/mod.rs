@@ -20,6 +20,7 @@
 
 pub mod attempts;
 pub mod audit;
+pub mod borders;
 pub mod doors;
 pub mod quotas;
 pub mod sqlite;
@@ -272,7 +273,15 @@ pub struct RecordCheck {
 
 #[async_trait]
 pub trait Catalog:
-    upkeep::Upkeep + doors::Doors + attempts::Attempts + quotas::Quotas + audit::Audit + Send + Sync + 'static
+    upkeep::Upkeep
+    + borders::Borders
+    + doors::Doors
+    + attempts::Attempts
+    + quotas::Quotas
+    + audit::Audit
+    + Send
+    + Sync
+    + 'static
 {
     // ---- reading: one row ----------------------------------------------------------------------------
     /// The tenant of that name, created at the first asking.

@@ -377,7 +377,7 @@ impl Drop for Travelling<'_> {
 }
 
 /// The first bytes, for guessing the type.
-async fn head(source: &Source) -> Result<Vec<u8>> {
+pub(super) async fn head(source: &Source) -> Result<Vec<u8>> {
     match source {
         Source::Bytes(bytes, _) => Ok(bytes[..bytes.len().min(HEAD)].to_vec()),
         // Its beginning is elsewhere.

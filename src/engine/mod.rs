@@ -13,6 +13,7 @@ pub mod links;
 pub mod open;
 mod parts;
 mod place;
+mod prepare;
 pub mod progress;
 pub mod publish;
 pub mod pull;

@@ -1,6 +1,7 @@
 //! The contract of `outputfs::catalog::Catalog`. Each test takes a [`World`] and knows no implementation; `suite!`
 //! runs all of them on one.
 
+mod borders;
 mod bytes;
 mod changes;
 mod commit;
@@ -69,6 +70,7 @@ suite! { sqlite, crate::contract::catalog::World::sqlite(),
         bytes_on_their_way_hold_a_sweep_up_and_dead_directories_go
     }
     recovery { found_bytes_go_to_the_trash restore_from_trash_and_versions restore_revives_directories }
+    borders { a_tree_comes_whole_or_not_at_all a_tree_goes_to_the_trash_at_once a_guessed_type_follows_the_name }
     queries { find_narrows_and_pages find_by_path sessions_and_usage versions_of_a_path }
     changes { others_hear_and_the_maker_does_not a_waiter_wakes_in_time }
     shared { two_handles_see_each_other eight_committers_at_once sealing_races_with_commits two_processes_make_one_tenant

@@ -7,7 +7,13 @@ use std::time::Duration;
 use super::on_every_mount;
 use crate::support::{MountOptions, Store, TestMount, sh, wait_until};
 
-on_every_mount!(nameless_files, directories_cross_into_scratch_and_back, rules_for_files_match_files);
+on_every_mount!(
+    nameless_files,
+    directories_cross_into_scratch_and_back,
+    rules_for_files_match_files,
+    whatever_is_moved_crosses,
+    one_transaction_or_none
+);
 
 /// Programs that use a file without a name leave nothing; in a scratch directory `O_TMPFILE` is refused in the way that they know.
 fn nameless_files(m: &TestMount) {
@@ -87,6 +93,35 @@ fn rules_for_files_match_files(m: &TestMount) {
     m.sandbox().cli("seal", &["s1"]);
     assert_eq!(all(), "4913/f d/sub/f lab-journal/day1.md old~/f");
     assert_eq!(sh("cat lab-journal/day1.md", m.path()), "1");
+}
+
+/// By rename(2) alone: no program has to copy.
+fn whatever_is_moved_crosses(m: &TestMount) {
+    sh(
+        &format!(
+            r#"python3 {}
+               refuses -e ENOENT cat current.tmp; rm -r empty full .git current~ p~ s; [ -z "$(ls)" ]"#,
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mount/borders.py")
+        ),
+        m.path(),
+    );
+    m.sandbox().cli("check", &["--read-data"]);
+}
+
+/// A tree that does not fit leaves nothing half done; one that goes is in the trash as a whole.
+fn one_transaction_or_none(m: &TestMount) {
+    let all = || m.sandbox().cli("ls", &["s1", "--json"]).matches("\"artifact_id\"").count();
+    sh("mkdir .git .git/d; for i in 1 2 3 4; do echo $i > .git/d/$i; done", m.path());
+    m.sandbox().cli("quota", &["set", "--artifacts", "3"]);
+    sh("refuses -e EDQUOT python3 -c 'import os; os.rename(\".git/d\", \"d\")'; [ ! -e d ]; cat .git/d/4", m.path());
+    assert_eq!(all(), 0, "nothing of it");
+    m.sandbox().cli("quota", &["set", "--artifacts", "none"]);
+    sh("mv .git/d d; [ ! -e .git/d ]", m.path());
+    assert_eq!(all(), 4);
+    sh("mv d .git/e; [ $(cat .git/e/3) = 3 ]; [ $(find .trash -type f | wc -l) = 4 ]", m.path());
+    assert_eq!(all(), 0);
+    m.sandbox().cli("restore", &["s1/d/2"]);
+    assert_eq!(sh("cat d/2; ls d", m.path()), "2\n2");
 }
 
 /// A rule written through one mount holds on another mount of the session.

@@ -94,7 +94,10 @@ impl Audit for SqliteCatalog {
     }
 }
 
-const ENTRY: &str = "SELECT u.seq, u.at, u.what, s.name, u.artifact, u.parent, u.name, u.door, u.who, u.detail FROM audit u \
+const ENTRY: &str = "SELECT u.seq, u.at, u.what, s.name, u.artifact, \
+    iif(EXISTS (SELECT 1 FROM inodes i WHERE i.ino = u.parent), u.parent, \
+      coalesce((SELECT a.parent FROM artifacts a WHERE a.id = u.artifact), u.parent)), \
+    u.name, u.door, u.who, u.detail FROM audit u \
     LEFT JOIN sessions s ON s.id = u.session";
 
 fn entries(c: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<AuditEntry>> {

@@ -15,6 +15,7 @@ mod artifacts;
 mod attempts;
 mod audit;
 mod blobs;
+mod borders;
 mod changes;
 mod check;
 mod clear;

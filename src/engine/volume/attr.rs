@@ -94,6 +94,7 @@ impl Volume {
     pub(super) fn attr_of(&self, node: &Node) -> Result<Attr> {
         let mut attr = Attr::of_node(node);
         if node.kind == NodeKind::Dir {
+            attr.nlink = attr.nlink.saturating_add(self.scratch.subdirectories(node.ino));
             if let Some(at) = self.overlay.lock().touched(node.ino) {
                 // Whatever the catalog was told after that (`utimes`) stands.
                 if at > attr.ctime {

@@ -85,9 +85,37 @@ fn on_a_descriptor(slot: u8) -> impl Strategy<Value = Value> {
     ]
 }
 
+/// Between names for artifacts and names for scratch: directories, links and files, when nobody has a file open.
+fn over_the_border() -> impl Strategy<Value = Value> {
+    let scratch = || {
+        prop_oneof![
+            Just("__pycache__"),
+            Just("__pycache__/a"),
+            Just("__pycache__/d"),
+            Just("l.tmp"),
+            Just("d/__pycache__")
+        ]
+    };
+    let from = prop_oneof![Just("__pycache__"), Just("d/__pycache__")];
+    prop_oneof![
+        4 => (path(), scratch()).prop_map(|(a, b)| json!(["cross", a, b])),
+        4 => (scratch(), path()).prop_map(|(a, b)| json!(["cross", a, b])),
+        2 => from.prop_map(|p| json!(["mkdir", p, 0o755])),
+        1 => (path(), Just("l.tmp")).prop_map(|(a, b)| json!(["symlink", a, b])),
+    ]
+}
+
 fn on_a_path() -> impl Strategy<Value = Value> {
     let mode = || prop_oneof![Just(0o644), Just(0o600), Just(0o755), Just(0o400), Just(0o1777)];
-    let key = || prop_oneof![Just("user.stage"), Just("user.k"), Just("user.model")];
+    let key = || {
+        prop_oneof![
+            Just("user.stage"),
+            Just("user.k"),
+            Just("user.model"),
+            Just("user.xdg.origin:url"),
+            Just("user.9 ü")
+        ]
+    };
     prop_oneof![
         2 => path().prop_map(|p| json!(["mkdir", p, 0o755])),
         1 => path().prop_map(|p| json!(["rmdir", p])),
@@ -98,7 +126,7 @@ fn on_a_path() -> impl Strategy<Value = Value> {
         2 => (path(), mode()).prop_map(|(p, m)| json!(["chmod", p, m])),
         2 => (path(), length()).prop_map(|(p, n)| json!(["truncate", p, n])),
         1 => (path(), 1_000_000_001..2_000_000_000_000_000_000_u64).prop_map(|(p, t)| json!(["times", p, t, t])),
-        2 => (path(), key(), "[a-z]{0,20}").prop_map(|(p, k, v)| json!(["setxattr", p, k, v])),
+        2 => (path(), key(), "[a-z\\x00]{0,20}").prop_map(|(p, k, v)| json!(["setxattr", p, k, v])),
         1 => (path(), key()).prop_map(|(p, k)| json!(["removexattr", p, k])),
         1 => path().prop_map(|p| json!(["shape", p])),
         1 => path().prop_map(|p| json!(["list", p])),
@@ -119,7 +147,8 @@ impl ReferenceStateMachine for Machine {
             .prop_map(|(actor, slot, p, f)| Step { actor, op: json!(["open", slot, p, f, 0o644]) });
         let by_path = (0..ACTORS, on_a_path()).prop_map(|(actor, op)| Step { actor, op });
         if open.0.is_empty() {
-            return prop_oneof![3 => opening, 2 => by_path].boxed();
+            let crossing = (0..ACTORS, over_the_border()).prop_map(|(actor, op)| Step { actor, op });
+            return prop_oneof![3 => opening, 2 => by_path, 2 => crossing].boxed();
         }
         let used = prop::sample::select(open.0.clone())
             .prop_flat_map(|(actor, slot)| on_a_descriptor(slot).prop_map(move |op| Step { actor, op }));

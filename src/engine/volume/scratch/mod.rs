@@ -23,7 +23,10 @@
 //! - *Artifact to a name that matches*: its bytes are copied into the tree, the artifact goes to the trash. One that
 //!   somebody has open, or that has several names, stays an artifact under its new name: no later write may be lost.
 //! - *Hard link*: from scratch to scratch it is one. To a name that does not match it makes an artifact of a copy. The other way: `EXDEV`.
-//! - *A directory* that would cross the border is `EXDEV`: `mv` and `shutil.move` then copy it file by file.
+//! - *A directory, symlink, fifo, socket or device*, either way: with all that is below it, in one transaction ([`promote`], [`demote`]). What the
+//!   rules make scratch at the new place too stays scratch.
+//! - `EXDEV`, so that the caller copies: a tree of which somebody has a file open that would change its kind, or a file with
+//!   a name outside of it; and an exchange of a scratch name and an artifact's.
 //!
 //! # Lock order
 //! `Live::save` → `Overlay` → `Live::state`; [`Known`] and the rules are leaves: never held while another lock is taken.
@@ -33,9 +36,11 @@
 //! marked recovered. Sealing removes the session's part of the tree ([`crate::engine::scratch`]).
 
 mod content;
+mod demote;
 mod known;
 mod moves;
 mod names;
+mod promote;
 mod rules;
 
 use std::path::{Path, PathBuf};
@@ -78,6 +83,14 @@ impl Scratch {
     /// Where the children of a directory are, be it scratch or not.
     fn dir_path(&self, dir: Ino) -> Result<PathBuf> {
         if self.is(dir) { self.path(dir) } else { Ok(self.root.join(dir.0.to_string())) }
+    }
+
+    /// Scratch directories in a directory of the catalog's: each is a link to it, as on a disk (where the disk of the state directory
+    /// counts them).
+    pub fn subdirectories(&self, dir: Ino) -> u32 {
+        use std::os::unix::fs::MetadataExt;
+        let meta = std::fs::symlink_metadata(self.root.join(dir.0.to_string()));
+        meta.map_or(0, |m| u32::try_from(m.nlink().saturating_sub(2)).unwrap_or(0))
     }
 
     /// Where a name is or would be.

@@ -27,12 +27,12 @@ use super::known::id_of;
 use super::names::{attr_of, own, read_xattr, xattr_names};
 use super::{content, stat};
 
-type At<'a> = (Ino, &'a Name);
+pub(super) type At<'a> = (Ino, &'a Name);
 
 /// How long a rename to an ignored name waits for a file to be closed; who keeps it open then keeps the artifact.
 const RELEASE_COMES: Duration = Duration::from_millis(500);
 
-fn across() -> Error {
+pub(super) fn across() -> Error {
     Error::new(Kind::CrossSession, "a scratch name and an artifact's name are two places: copy instead of moving")
 }
 
@@ -63,8 +63,15 @@ impl Volume {
             self.rename_inside(from, to, mode, &meta, target.as_ref()).await?;
             return Ok(true);
         }
-        if mode == RenameMode::Exchange || !meta.is_file() {
+        if mode == RenameMode::Exchange {
             return Err(across());
+        }
+        if !meta.is_file() {
+            return if target.is_some() {
+                Err(across())
+            } else {
+                self.promote_tree(from, to, mode, session).await.map(|()| true)
+            };
         }
         self.promote(from, to, mode, &meta, session).await?;
         if let Some(target) = target {
@@ -97,9 +104,18 @@ impl Volume {
         match (&artifact, mode) {
             (Some(_), RenameMode::NoReplace) => return Err(Error::new(Kind::Exists, format!("{}: exists", to.1))),
             (Some(_), RenameMode::Exchange) => return Err(across()),
-            (Some(Found::Committed(node)), _) if node.kind == NodeKind::Dir || meta.is_dir() => return Err(across()),
+            (Some(Found::Committed(node)), _) if node.kind == NodeKind::Dir && meta.is_dir() => {
+                self.rmdir(to.0, to.1).await?;
+            }
+            (Some(Found::Committed(node)), _) if node.kind == NodeKind::Dir => {
+                return Err(Error::new(Kind::IsADirectory, format!("{}: is a directory", to.1)));
+            }
+            (Some(_), _) if meta.is_dir() => {
+                return Err(Error::new(Kind::NotADirectory, format!("{}: not a directory", to.1)));
+            }
             _ => {}
         }
+        let artifact = artifact.filter(|found| !matches!(found, Found::Committed(node) if node.kind == NodeKind::Dir));
         let (src, dst) = (self.scratch.path_of(from.0, from.1)?, self.scratch_room(to.0, to.1)?);
         let flags = match mode {
             RenameMode::Replace => RenameFlags::empty(),
@@ -271,7 +287,7 @@ impl Volume {
     }
 
     /// Who wrote it, and the attributes that it has as a file.
-    fn scratch_labels(&self, ino: Ino, path: &Path) -> Result<Labels> {
+    pub(super) fn scratch_labels(&self, ino: Ino, path: &Path) -> Result<Labels> {
         let known = self.scratch.known.lock().labels(ino);
         let mut labels = known.unwrap_or_default();
         for name in xattr_names(path)? {
@@ -324,11 +340,15 @@ impl Volume {
         }
         self.may_name(from.0, from.1).await?;
         let session = self.session_of_dir(from.0).await?;
-        if session != self.scratch_session(to.0).await? || is_dir || mode == RenameMode::Exchange {
+        if session != self.scratch_session(to.0).await? || mode == RenameMode::Exchange {
             return Err(across());
         }
         let demoted = match source {
             Found::Pending(live) => self.demote_pending(&live, from, to).await?,
+            Found::Committed(node) if node.kind != NodeKind::File => {
+                self.demote_tree(&node, from, to, session).await?;
+                true
+            }
             Found::Committed(node) => self.demote(&node, from, to, session).await?,
         };
         if !demoted {
@@ -393,7 +413,7 @@ impl Volume {
 
     /// Has nobody the file open, now or in a moment? The kernel sends a RELEASE after close(2) has returned, so the program that
     /// closed it may be renaming it already.
-    async fn released_soon(&self, ino: Ino) -> bool {
+    pub(super) async fn released_soon(&self, ino: Ino) -> bool {
         let mut releases = self.busy.subscribe();
         let closed = async {
             while self.live_of(ino).is_some_and(|l| !l.state.lock().idle()) {
@@ -407,7 +427,7 @@ impl Volume {
 
     /// An artifact gets an ignored name: a copy of its bytes becomes scratch, the artifact goes to the trash. `false`: it stays one.
     async fn demote(self: &Arc<Self>, node: &Node, from: At<'_>, to: At<'_>, session: SessionId) -> Result<bool> {
-        if node.kind != NodeKind::File || node.nlink > 1 || !self.released_soon(node.ino).await {
+        if node.nlink > 1 || !self.released_soon(node.ino).await {
             return Ok(false);
         }
         self.scratch.allow(node.size)?;
@@ -461,7 +481,7 @@ impl Volume {
     ///
     /// # Errors
     /// `NoSpace` when the disk of the state directory takes fewer than we do: nothing is to be lost without a word.
-    async fn carry_attributes(&self, ino: Ino, path: &Path) -> Result<()> {
+    pub(super) async fn carry_attributes(&self, ino: Ino, path: &Path) -> Result<()> {
         let mut all = Vec::new();
         for name in self.listxattr(ino).await?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
             all.push((name.to_vec(), self.getxattr(ino, name).await?));
@@ -549,6 +569,6 @@ impl Volume {
     }
 }
 
-fn chmod(path: &Path, mode: u32) -> Result<()> {
+pub(super) fn chmod(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7777)).map_err(|e| Error::io(path, &e))
 }

@@ -27,7 +27,7 @@ impl Rules {
 
 impl Volume {
     /// The rules in force in `session`.
-    async fn ignore_rules(&self, session: SessionId) -> Result<Arc<IgnoreRules>> {
+    pub(super) async fn ignore_rules(&self, session: SessionId) -> Result<Arc<IgnoreRules>> {
         if let Some((_, rules)) = self.scratch.rules.known.lock().get(&session) {
             return Ok(rules.clone());
         }
