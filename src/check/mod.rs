@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use serde::Serialize;
 
-use crate::artifact::ids::TenantId;
+use crate::artifact::ids::{BlobHash, TenantId};
+use crate::artifact::record::Blob;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Kind, Result};
 use crate::blob::BlobStore;
@@ -66,11 +67,7 @@ pub async fn run(subject: &Subject, tell: &(dyn Fn(u64, u64) + Send + Sync)) -> 
         seen += page.len() as u64;
         let mut proofs = stream::iter(page)
             .map(|blob| async move {
-                let proof = if subject.read_data {
-                    blob::prove(subject, &blob).await
-                } else {
-                    blob::exists(subject, &blob).await.map(|()| 0)
-                };
+                let proof = prove_as_it_stands(subject, &blob).await;
                 (blob, proof)
             })
             .buffer_unordered(WIDTH);
@@ -86,4 +83,47 @@ pub async fn run(subject: &Subject, tell: &(dyn Fn(u64, u64) + Send + Sync)) -> 
             tell(report.blobs, seen);
         }
     }
+}
+
+/// Times that a blob is looked at again because its record had changed.
+const LOOKS: u32 = 5;
+
+/// Proves the blob. Before a fault is told, the catalog is asked again: since its page was read, the last artifact that
+/// needed the blob may have ended and the collector have removed the bytes, or they have moved from staging to the store.
+async fn prove_as_it_stands(subject: &Subject, blob: &Blob) -> Result<u64> {
+    let mut known = blob.clone();
+    for _ in 0..LOOKS {
+        let proof = if subject.read_data {
+            blob::prove(subject, &known).await
+        } else {
+            blob::exists(subject, &known).await.map(|()| 0)
+        };
+        let told = matches!(&proof, Err(e) if matches!(e.kind, Kind::Corrupt | Kind::NotFound));
+        if !told {
+            return proof;
+        }
+        match still_needed(subject, blob.hash).await? {
+            None => return Ok(0),
+            Some(now) if now.place == known.place => return proof,
+            Some(now) => known = now,
+        }
+    }
+    // It moves faster than it can be looked at; the next check finds it at rest.
+    Ok(0)
+}
+
+/// The blob's record, if an artifact needs it now.
+async fn still_needed(subject: &Subject, hash: BlobHash) -> Result<Option<Blob>> {
+    // The catalog answers what comes after a hash: the one before this one.
+    let mut before = hash.0;
+    for byte in before.iter_mut().rev() {
+        let (less, borrow) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrow {
+            break;
+        }
+    }
+    let after = (hash.0 != [0; 32]).then_some(BlobHash(before));
+    let next = subject.catalog.needed_blobs(subject.tenant, after, 1).await?;
+    Ok(next.into_iter().find(|b| b.hash == hash))
 }

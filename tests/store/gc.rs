@@ -316,3 +316,35 @@ async fn what_a_version_replaced_leaves_within_a_minute_but_not_under_a_reader()
     assert_eq!(kept(), [false, false, true]);
     sound(&store).await;
 }
+
+/// A check reads its list of blobs first: what nothing needs any more when it comes to a blob is no fault.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_beside_the_collector_tells_of_no_blob_that_nothing_needs() {
+    let world = World::new();
+    let store = world.open().await;
+    for n in 0..60 {
+        push(&store, "run", &format!("f{n}"), &pattern(LARGE + n)).await;
+    }
+    settled(&store).await;
+    let (ended, beside) = (Arc::new(std::sync::Once::new()), store.clone());
+    let once = ended.clone();
+    let progress = Progress::new(move |_| {
+        let end_all = async {
+            for n in 0..60 {
+                beside.rm(&format!("run/f{n}")).await.unwrap();
+            }
+            beside.clock.advance(7 * DAY);
+            beside.gc(Depth::Usual).await.unwrap();
+            beside.clock.advance(Duration::from_hours(2));
+            assert_eq!(beside.gc(Depth::Usual).await.unwrap().deleted, 60);
+        };
+        once.call_once(|| tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(end_all)));
+    });
+    let report = store.check(true, &progress).await.unwrap();
+    assert!(ended.is_completed() && report.is_ok(), "{report:?}");
+    // One that an artifact needs is told of all the same.
+    let kept = push(&store, "run", "kept", &pattern(LARGE)).await;
+    settled(&store).await;
+    store.blobs.delete(&store.blob_key(kept.hash)).await.unwrap();
+    assert_eq!(store.check(false, &Progress::none()).await.unwrap().faults.len(), 1);
+}
