@@ -104,6 +104,20 @@ fn every_assertion_of_a_script_can_fail() {
     none("`bash -e` goes on after these", &faults);
 }
 
+#[test]
+fn scripts_stay_short() {
+    let mut faults = Vec::new();
+    for (path, text) in read("tests").into_iter().filter(|(path, _)| !path.starts_with("tests/arrows/")) {
+        let long = source::literals(&text).into_iter().filter(|(_, script)| shell::long(script));
+        faults.extend(long.map(|(line, script)| Fault {
+            path: path.clone(),
+            line,
+            what: format!("{} lines", script.lines().count()),
+        }));
+    }
+    none(&format!("shell of more than {} lines becomes Python or Rust", shell::MAX_LINES), &faults);
+}
+
 /// The rules on made-up sources: what each must report, and what it must let pass.
 mod can_fail {
     use super::*;
@@ -289,5 +303,13 @@ mod can_fail {
         ] {
             assert_eq!(shell::blind(script), [], "{script}");
         }
+    }
+
+    #[test]
+    fn long_scripts_are_seen() {
+        assert!(!shell::long(&"true\n".repeat(15)));
+        assert!(shell::long(&"true\n".repeat(16)));
+        assert!(shell::long(&format!("python3 - <<'X'\nimport os\n{}X", "pass\n".repeat(20))));
+        assert!(!shell::long(&format!("\nimport os\n{}", "pass\n".repeat(20))));
     }
 }

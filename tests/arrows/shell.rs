@@ -14,6 +14,15 @@ pub struct Blind {
 const NOT: &str = "a bare `!` never fails: refuses CMD…, lacks PATTERN CMD…";
 const AND: &str = "what fails before this list's last `&&` is ignored: `;`, or `if`";
 
+/// A script above this is a program, and belongs into Python or Rust.
+pub const MAX_LINES: usize = 15;
+
+/// Whether it is a shell script, and a long one. Python that is run as such begins with its imports.
+pub fn long(script: &str) -> bool {
+    let python = script.trim_start().starts_with("import ") || script.trim_start().starts_with("from ");
+    script.lines().count() > MAX_LINES && !python
+}
+
 /// Every assertion in the script that cannot fail.
 pub fn blind(script: &str) -> Vec<Blind> {
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
 //! From write to artifact: every form of closing (DESIGN §3).
 
 use super::on_every_mount;
-use crate::support::{TestMount, sh, sha256_of};
+use crate::support::{TestMount, python, sh, sha256_of};
 
 on_every_mount!(
     every version:
@@ -36,8 +36,8 @@ fn redirections(m: &TestMount) {
 
 /// Stores to a page that is dirty already move no time stamp: each fsync and close commits them all the same.
 fn mapped_and_synced(m: &TestMount) {
-    sh(
-        r#"python3 - <<'E'
+    python(
+        r#"
 import hashlib, mmap, os
 fd = os.open("mapped", os.O_RDWR | os.O_CREAT, 0o644)
 os.ftruncate(fd, 300_000)
@@ -58,7 +58,7 @@ for i in range(12):
 m[5] = 77
 os.close(fd)
 committed("close")
-E"#,
+"#,
         m.path(),
     );
 }
@@ -184,8 +184,8 @@ fn truncated_by_path(m: &TestMount) {
 }
 
 fn random_access(m: &TestMount) {
-    sh(
-        r#"python3 - <<'PY'
+    python(
+        r#"
 import os, random
 r = random.Random(7); want = bytearray()
 fd = os.open("ra", os.O_RDWR | os.O_CREAT)
@@ -202,7 +202,7 @@ for i in range(400):
 assert os.pread(fd, 400000, 0) == bytes(want)
 os.close(fd)
 assert open("ra", "rb").read() == bytes(want)
-PY"#,
+"#,
         m.path(),
     );
 }

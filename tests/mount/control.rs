@@ -1,7 +1,7 @@
 //! The control file (DESIGN §5).
 
 use super::on_every_mount;
-use crate::support::{MountOptions, Store, TestMount, sh, try_sh};
+use crate::support::{MountOptions, Store, TestMount, python, sh, try_sh};
 
 on_every_mount!(every version: from_a_shell, from_one_descriptor, bad_commands);
 
@@ -17,8 +17,8 @@ fn from_a_shell(m: &TestMount) {
 }
 
 fn from_one_descriptor(m: &TestMount) {
-    sh(
-        r#"python3 - <<'PY'
+    python(
+        r#"
 import json, os
 open("a", "w").write("x")
 fd = os.open(".ctl", os.O_RDWR)
@@ -34,7 +34,7 @@ except FileNotFoundError:
 assert os.read(fd, 65536).startswith(b"error: ")
 with open(".ctl", "r+") as f:
     f.write("status\n"); f.flush(); assert "pending" in f.read()
-PY"#,
+"#,
         m.path(),
     );
 }

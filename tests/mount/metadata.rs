@@ -1,7 +1,7 @@
 //! Extended attributes, defaults, provenance, queries by metadata (DESIGN §4).
 
 use super::on_every_mount;
-use crate::support::{TestMount, sh, try_sh};
+use crate::support::{TestMount, python, sh, try_sh};
 
 on_every_mount!(
     set_get_list_remove,
@@ -91,8 +91,8 @@ fn copies_keep_metadata(m: &TestMount) {
 
 /// A version that takes another's place never leaves a moment in which the file has no attributes.
 fn while_it_is_saved(m: &TestMount) {
-    sh(
-        r#"python3 - <<'P'
+    python(
+        r#"
 import os, threading
 def save(text):
     with open("f", "w") as f: f.write(text)
@@ -110,7 +110,7 @@ try:
 finally:
     over.set()
     thread.join()
-P"#,
+"#,
         m.path(),
     );
 }

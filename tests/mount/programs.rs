@@ -1,9 +1,9 @@
 //! Everyday programs in each of the four ways of mounting, their results read back at once (`tests/programs` has many more, after a fresh mount).
 
 use super::on_every_mount;
-use crate::support::{TestMount, sh};
+use crate::support::{TestMount, python, sh};
 
-on_every_mount!(coreutils_and_archives, databases, version_control, python);
+on_every_mount!(coreutils_and_archives, databases, version_control, python_in_many_ways);
 
 fn coreutils_and_archives(m: &TestMount) {
     sh(
@@ -34,9 +34,9 @@ fn version_control(m: &TestMount) {
     );
 }
 
-fn python(m: &TestMount) {
-    sh(
-        r#"python3 - <<'PY'
+fn python_in_many_ways(m: &TestMount) {
+    python(
+        r#"
 import json, logging, logging.handlers, mmap, os, pathlib, shutil, sqlite3, tempfile, zipfile
 p = pathlib.Path("py"); p.mkdir(); (p / "t.txt").write_text("text\n" * 1000); assert (p / "t.txt").read_text().count("text") == 1000
 with open("py/b", "w+b") as f:
@@ -58,7 +58,7 @@ fd = os.open("py/sparse", os.O_RDWR | os.O_CREAT); os.pwrite(fd, b"end", 1 << 20
 assert os.stat("py/sparse").st_size == (1 << 20) + 3
 src = os.open("py/t.txt", os.O_RDONLY); dst = os.open("py/cfr", os.O_WRONLY | os.O_CREAT); n = os.copy_file_range(src, dst, 5000); os.close(src); os.close(dst)
 assert n == 5000 and open("py/cfr").read() == open("py/t.txt").read()
-PY"#,
+"#,
         m.path(),
     );
 }

@@ -1,7 +1,7 @@
 //! Scratch: what matches the ignore rules is a file for programs and never an artifact (DESIGN §3.5).
 
 use super::on_every_mount;
-use crate::support::{MountOptions, Sandbox, Store, TestMount, sh};
+use crate::support::{MountOptions, Sandbox, Store, TestMount, python, sh};
 use std::sync::Arc;
 
 on_every_mount!(
@@ -37,8 +37,11 @@ fn a_full_file_and_no_artifact(m: &TestMount) {
            mv d/a.tmp d/b.swp; [ "$(ls d)" = b.swp ]; ln -s x 'd/.#l'; [ "$(readlink 'd/.#l')" = x ]; mkfifo d/p.tmp; [ -p d/p.tmp ]
            flock d/b.swp true; refuses -e ENOTEMPTY rmdir d; rm d/b.swp; refuses -e ENOENT cat d/b.swp; rm 'd/.#l' d/p.tmp; rmdir d
            head -c 3000000 /dev/urandom > big.tmp; cp big.tmp /tmp/outputfs-big.$$; cmp big.tmp /tmp/outputfs-big.$$; rm /tmp/outputfs-big.$$
-           exec 5<>o.tmp; echo open >&5; rm o.tmp; [ "$(cat /proc/$$/fd/5)" = open ]; exec 5>&-
-           python3 - <<'PY'
+           exec 5<>o.tmp; echo open >&5; rm o.tmp; [ "$(cat /proc/$$/fd/5)" = open ]; exec 5>&-"#,
+        m,
+    );
+    python(
+        r#"
 import mmap, os
 with open("m.tmp", "w+b") as f:
     f.truncate(8192)
@@ -48,10 +51,10 @@ assert open("m.tmp","rb").read()[4096:4101] == b"hello"
 try:
     os.open("m.tmp", os.O_CREAT | os.O_EXCL | os.O_WRONLY); raise SystemExit("O_EXCL")
 except FileExistsError: pass
-PY
-           [ -z "$(artifacts)" ]; [ "$(ls)" = "$(printf 'big.tmp\nm.tmp')" ]"#,
-        m,
+"#,
+        m.path(),
     );
+    check(r#"[ -z "$(artifacts)" ]; [ "$(ls)" = "$(printf 'big.tmp\nm.tmp')" ]"#, m);
 }
 
 fn saved_through_a_temporary_name(m: &TestMount) {
@@ -85,8 +88,11 @@ fn backups_by_rename(m: &TestMount) {
     check(
         r#"echo 1 > f; setfattr -n user.k -v v f; mv f f~; [ "$(cat f~)" = 1 ]; [ "$(getfattr --only-values -n user.k f~)" = v ]
            [ -z "$(artifacts)" ]; echo 2 > f; [ "$(artifacts)" = "f " ]; [ "$(ls .versions/f | tail -n 1)" = 2 ]; rm f~; [ "$(cat f)" = 2 ]
-           head -c 500000 /dev/zero > g; mv g g.tmp; mv g.tmp h; [ "$(stat -c %s h)" = 500000 ]; [ "$(artifacts)" = "f h " ]
-           python3 - <<'PY'
+           head -c 500000 /dev/zero > g; mv g g.tmp; mv g.tmp h; [ "$(stat -c %s h)" = 500000 ]; [ "$(artifacts)" = "f h " ]"#,
+        m,
+    );
+    python(
+        r#"
 # Renamed the moment it is closed: the kernel tells of the release later.
 import os, threading
 for i in range(100):
@@ -97,10 +103,10 @@ for i in range(100):
 f = open("c", "w"); f.write("held"); f.flush(); g = os.dup(f.fileno()); f.close()
 t = threading.Thread(target=os.rename, args=("c", "c~")); t.start(); os.close(g); t.join()
 assert open("c~").read() == "held"
-PY
-           [ "$(artifacts)" = "f h " ]"#,
-        m,
+"#,
+        m.path(),
     );
+    check(r#"[ "$(artifacts)" = "f h " ]"#, m);
 }
 
 fn links(m: &TestMount) {
@@ -137,8 +143,8 @@ fn rules_of_a_session(m: &TestMount) {
 }
 
 fn sqlite(m: &TestMount) {
-    check(
-        r#"python3 - <<'PY'
+    python(
+        r#"
 import os, sqlite3, multiprocessing as mp
 def reader(path, q):
     c = sqlite3.connect(path, timeout=30)
@@ -154,10 +160,10 @@ for mode in ("wal", "delete", "truncate", "persist"):
     c.execute("begin"); c.execute("delete from t"); c.rollback()
     assert c.execute("pragma integrity_check").fetchone()[0] == "ok"
     c.close()
-PY
-           [ "$(artifacts)" = "delete.db persist.db truncate.db wal.db " ]"#,
-        m,
+"#,
+        m.path(),
     );
+    check(r#"[ "$(artifacts)" = "delete.db persist.db truncate.db wal.db " ]"#, m);
     for mode in ["wal", "delete"] {
         check(
             &format!(

@@ -1,7 +1,7 @@
 //! Sealing (DESIGN §6).
 
 use super::on_every_mount;
-use crate::support::{MountOptions, Store, TestMount, sh, try_sh};
+use crate::support::{MountOptions, Store, TestMount, python, sh, try_sh};
 
 on_every_mount!(nothing_changes_afterwards, open_files_fail_their_close, seal_and_verify);
 
@@ -91,8 +91,8 @@ fn a_damaged_blob_is_neither_verified_nor_served() {
 fn closes_race_the_seal() {
     let m = TestMount::with(Store::Local, MountOptions::new().session("s1"));
     // Whatever close returned 0 is in the manifest, and nothing else is.
-    sh(
-        r#"python3 - <<'PY'
+    python(
+        r#"
 import errno, json, os, threading
 acked = []
 def write(k):
@@ -113,7 +113,7 @@ fd = os.open(".ctl", os.O_RDWR); os.write(fd, b"seal\n"); os.close(fd)
 [t.join() for t in ts]
 kept = sorted(a["filename"] for a in json.load(open(".manifest.json"))["artifacts"])
 assert kept == sorted(acked), (len(kept), len(acked), set(kept) ^ set(acked))
-PY"#,
+"#,
         m.path(),
     );
 }

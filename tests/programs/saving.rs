@@ -14,8 +14,7 @@ for name, mode in (("rollback.db", "delete"), ("wal.db", "wal")):
         while not stop.is_set(): seen.append(c.execute("select count(*) from t").fetchone()[0])
         c.close()
     readers = [threading.Thread(target=read) for _ in range(3)]; [r.start() for r in readers]
-    for n in range(30):
-        db.executemany("insert into t values(?)", [(n,)] * 10); db.commit()
+    for n in range(30): db.executemany("insert into t values(?)", [(n,)] * 10); db.commit()
     stop.set(); [r.join() for r in readers]; db.close()
     assert all(n % 10 == 0 for n in seen), "half a transaction was read"
 P
@@ -41,8 +40,7 @@ with tempfile.TemporaryFile(dir="p") as f: f.write(b"nobody sees it")
 with zipfile.ZipFile("p/z.zip", "w", zipfile.ZIP_DEFLATED) as z: z.write("p/text"); z.writestr("in", "y")
 h = logging.handlers.RotatingFileHandler("p/app.log", maxBytes=400, backupCount=2); log = logging.getLogger("x"); log.addHandler(h)
 for n in range(200): log.warning("line %d", n)
-h.close()
-c = sqlite3.connect("p/db"); c.execute("create table t(a)"); c.execute("insert into t values (7)"); c.commit(); c.close()
+h.close(); c = sqlite3.connect("p/db"); c.execute("create table t(a)"); c.execute("insert into t values (7)"); c.commit(); c.close()
 P"#,
         leaves &["p/text", "p/text2", "p/rw", "p/named", "p/z.zip", "p/app.log", "p/app.log.1", "p/app.log.2", "p/db", "tree/text", "tree/rw", "moved"],
         proof r#"[ "$(wc -l < p/text)" = 1000 ]; cmp p/text moved; [ "$(head -c 3 p/rw)" = map ]; [ "$(dd if=p/rw bs=1 skip=100 count=7 status=none)" = patched ]; cmp p/rw tree/rw

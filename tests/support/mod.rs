@@ -12,7 +12,7 @@ pub mod wait;
 
 pub use mount::{CtlError, MountOptions, TestMount};
 pub use sandbox::{S3Env, Sandbox, Store, s3_env};
-pub use sh::{bash, sh, sha256_of, sha256_of_all, try_sh};
+pub use sh::{bash, python, sh, sha256_of, sha256_of_all, try_sh};
 pub use wait::{wait_until, with_deadline};
 
 #[cfg(test)]

@@ -45,6 +45,25 @@ pub fn bash<'a>(command: &'a mut Command, script: &str) -> &'a mut Command {
         .env("LC_ALL", "C")
 }
 
+/// Runs a Python script in `cwd`; its output, trimmed at the end.
+///
+/// # Panics
+/// When it fails, with all it said.
+#[track_caller]
+pub fn python(script: &str, cwd: &Path) -> String {
+    let out = Command::new("python3").args(["-c", script]).current_dir(cwd).env("LC_ALL", "C.UTF-8").output();
+    let out = out.unwrap_or_else(|e| panic!("cannot run python3 in {}: {e}", cwd.display()));
+    assert!(
+        out.status.success(),
+        "{} of a Python script in {}\n--- stdout\n{}\n--- stderr\n{}",
+        out.status,
+        cwd.display(),
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr),
+    );
+    String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
+}
+
 /// SHA-256 of a file, in hex.
 ///
 /// # Panics
