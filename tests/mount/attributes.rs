@@ -1,7 +1,7 @@
 //! Attributes that a disk would take: kept and given back, whatever their names and bytes (DESIGN §4).
 
 use super::on_every_mount;
-use crate::support::{TestMount, sh, try_sh};
+use crate::support::{TestMount, python, sh, try_sh};
 
 on_every_mount!(any_name_and_value, tools_that_copy_them, on_directories_and_scratch);
 on_every_mount!(every version: with_each_version);
@@ -23,8 +23,10 @@ fn any_name_and_value(m: &TestMount) {
            [ "$(getfattr -d f | grep -c ^user)" = 6 ]
            getfattr --only-values -n user.artifact f | python3 -c 'import json,sys; m = json.load(sys.stdin)["metadata"]; assert set(m) == {"xdg.origin.url", "mime_type", "e"}, m'
            setfattr -n user.k -v text f; has f user.k 74657874; [ "$(getfattr -d f | grep -c ^user)" = 6 ]; [ "$(ls .where/k=text .where/xdg.origin.url=https:* 2>/dev/null | grep -c f)" -ge 1 ]
-           setfattr -n user.k -v 0xff f; has f user.k ff; [ -z "$(ls .where/k=text)" ]; setfattr -x user.k f; [ "$(getfattr -d f | grep -c ^user)" = 5 ]
-           python3 - <<'P'
+           setfattr -n user.k -v 0xff f; has f user.k ff; [ -z "$(ls .where/k=text)" ]; setfattr -x user.k f; [ "$(getfattr -d f | grep -c ^user)" = 5 ]"#,
+    );
+    python(
+        r#"
 import errno, os
 def refused(code, f, *a):
     try: f(*a)
@@ -43,7 +45,8 @@ with open("g", "w") as g:
     os.setxattr("g", "user.k", b"v"); assert sorted(os.listxattr("g")) == ["user.9", "user.k"]
     os.removexattr("g", "user.9"); os.setxattr("g", "user.8", b"\0\1"); g.write("x")
 assert sorted(os.listxattr("g")) == ["user.8", "user.k"] and os.getxattr("g", "user.8") == b"\0\1"
-P"#,
+"#,
+        m.path(),
     );
     for script in ["setfattr -n trusted.x -v x f", "setfattr -n user.artifact.made_up -v x f"] {
         assert!(!try_sh(script, m.path()).status.success(), "{script}");

@@ -28,8 +28,7 @@ os.replace("report.md.tmp.17.1700000000", "report.md")
 open("held", "w").write("x"); os.link("held", "held.toml"); os.unlink("held")
 P
                is m.json application/json; is report.md text/markdown; is held.toml application/toml
-               printf '\x89PNG\r\n\x1a\n\0\0\0\rIHDR' > img.png; is img.png image/png; mv img.png img.txt; is img.txt text/plain
-               mv img.txt img; is img image/png; mv img a.dot; is a.dot text/vnd.graphviz
+               printf '\x89PNG\r\n\x1a\n\0\0\0\rIHDR' > img.png; is img.png image/png; mv img.png img.txt; is img.txt text/plain; mv img.txt img; is img image/png; mv img a.dot; is a.dot text/vnd.graphviz
                echo 'digraph{{}}' > g.tmp; mv g.tmp g.dot; is g.dot text/vnd.graphviz; mv g.dot g.dot~; mv g.dot~ g.rs; is g.rs text/x-rust
                echo x > o.log; for i in 1 2 3; do echo $i >> o.log; done; mv o.log o.mmd; is o.mmd text/vnd.mermaid
                echo 1 > one.csv; echo 2 > two.md; python3 -c 'import ctypes; assert ctypes.CDLL(None).renameat2(-100, b"one.csv", -100, b"two.md", 2) == 0'
