@@ -36,9 +36,23 @@ pub struct Room {
     /// Live artifacts and their bytes: an upper bound, for expired ones count until they are swept.
     pub artifacts: u64,
     pub bytes: u64,
+    /// What others are about to add, beside that.
+    pub claims: Claims,
+}
+
+/// Announced uploads, and bytes that are staged and not committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    pub artifacts: u64,
+    pub bytes: u64,
 }
 
 impl Room {
+    /// What counts: what is there and what is claimed.
+    fn taken(&self) -> u64 {
+        self.bytes.saturating_add(self.claims.bytes)
+    }
+
     /// Whether a file of which `own` bytes count already may grow to `size`.
     ///
     /// # Errors
@@ -48,7 +62,7 @@ impl Room {
             let text = format!("a file of {size} bytes is over the tenant's limit of {max}");
             return Err(Error::new(Kind::FileTooLarge, text));
         }
-        let total = self.bytes.saturating_sub(own).saturating_add(size);
+        let total = self.taken().saturating_sub(own).saturating_add(size);
         if let Some(max) = self.quota.max_bytes.filter(|max| total > *max) {
             let text = format!("the tenant's quota is used up: this file would make it {total} bytes of {max}");
             return Err(Error::new(Kind::OverQuota, text));
@@ -61,10 +75,13 @@ impl Room {
     /// # Errors
     /// `OverQuota`.
     pub fn one_more(&self) -> Result<()> {
-        match self.quota.max_artifacts.filter(|max| self.artifacts >= *max) {
+        match self.quota.max_artifacts.filter(|max| self.artifacts + self.claims.artifacts >= *max) {
             Some(max) => Err(Error::new(
                 Kind::OverQuota,
-                format!("the tenant's quota is used up: there are {} artifacts of {max}", self.artifacts),
+                format!(
+                    "the tenant's quota is used up: there are {} artifacts of {max}",
+                    self.artifacts + self.claims.artifacts
+                ),
             )),
             None => Ok(()),
         }
@@ -73,7 +90,7 @@ impl Room {
     /// Bytes that one file can still take for certain; none: no limit.
     #[must_use]
     pub fn left(&self) -> Option<u64> {
-        let left = self.quota.max_bytes.map(|max| max.saturating_sub(self.bytes));
+        let left = self.quota.max_bytes.map(|max| max.saturating_sub(self.taken()));
         match (left, self.quota.max_file_bytes) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -86,7 +103,7 @@ mod tests {
     use super::*;
 
     fn room(max_bytes: Option<u64>, max_file_bytes: Option<u64>, bytes: u64) -> Room {
-        Room { quota: Quota { max_bytes, max_file_bytes, ..Quota::default() }, artifacts: 2, bytes }
+        Room { quota: Quota { max_bytes, max_file_bytes, ..Quota::default() }, artifacts: 2, bytes, ..Room::default() }
     }
 
     #[test]
@@ -95,6 +112,13 @@ mod tests {
         assert!(room.file_may_be(10, 0).is_ok());
         assert_eq!(room.file_may_be(11, 0).unwrap_err().kind, Kind::OverQuota);
         assert!(room.file_may_be(60, 50).is_ok(), "its 50 bytes are replaced");
+    }
+
+    #[test]
+    fn what_is_claimed_is_taken() {
+        let room = Room { claims: Claims { artifacts: 0, bytes: 20 }, ..room(Some(100), None, 70) };
+        assert!(room.file_may_be(10, 0).is_ok() && room.file_may_be(11, 0).is_err());
+        assert_eq!(room.left(), Some(10));
     }
 
     #[test]

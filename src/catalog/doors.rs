@@ -88,6 +88,8 @@ pub trait Doors: Send + Sync + 'static {
     async fn active_links(&self, tenant: TenantId, now: Timestamp) -> Result<u64>;
 
     // ---- uploads -------------------------------------------------------------------------------------
+    /// Its bytes are reserved from then on, until it is finished, dropped or has expired. `OverQuota` when there is no room for it beside
+    /// what others announced.
     async fn add_upload(&self, upload: Upload) -> Result<()>;
     async fn upload(&self, tenant: TenantId, id: ArtifactId) -> Result<Option<Upload>>;
     /// The newest upload under an idempotency key that has not expired.

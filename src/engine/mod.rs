@@ -4,6 +4,7 @@
 //! What only a mount has comes on top of it: open files, staging, names that are not committed yet.
 
 pub mod browse;
+pub(crate) mod claims;
 pub mod clock;
 pub mod failpoints;
 pub mod gc;

@@ -97,6 +97,7 @@ impl Store {
             tracing::warn!(artifacts = left.artifacts, bytes = left.bytes, "left in staging for the next command");
         }
         // `settled` alone is not on stable storage yet; without the directory nobody would look for these blobs.
+        self.catalog.set_staged(self.tenant.id, dir.id, 0).await?;
         self.catalog.sync().await?;
         let dir = Arc::clone(dir);
         let settled = left.artifacts == 0;

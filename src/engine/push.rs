@@ -14,6 +14,7 @@ use crate::artifact::record::{Labels, Node, NodeKind, Session};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, FileStat, NewNode};
+use crate::engine::claims::{Charge, Coming};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::engine::progress::{Progress, Step};
 use crate::engine::store::{Store, blocking};
@@ -73,6 +74,9 @@ pub(crate) struct Staged {
     pub took: Duration,
     /// 512-byte blocks of a copy that has holes; none: every block counts.
     pub blocks: Option<u64>,
+    /// Until they are committed or given up.
+    #[expect(dead_code, reason = "held for its end alone")]
+    pub charge: Charge,
 }
 
 impl Store {
@@ -95,7 +99,9 @@ impl Store {
         if labels.provenance.door.is_empty() {
             "push".clone_into(&mut labels.provenance.door);
         }
-        let staged = self.stage(source, &display_bytes(&path), &progress).await?;
+        let replaces = self.lookup_path(&session, &path).await.map_or(0, |found| found.node.size);
+        let coming = Coming { replaces: Some(replaces), upload: None };
+        let staged = self.stage(source, &display_bytes(&path), &progress, coming).await?;
         let file = match &staged.source {
             Source::File { staging, .. } => Some(staging.path.clone()),
             Source::Bytes(..) | Source::Grown { .. } => None,
@@ -221,7 +227,7 @@ impl Store {
     }
 
     /// A private copy, hashed while copying.
-    async fn stage(&self, source: PushSource, what: &str, progress: &Progress) -> Result<Staged> {
+    async fn stage(&self, source: PushSource, what: &str, progress: &Progress, coming: Coming) -> Result<Staged> {
         let started = Instant::now();
         match source {
             PushSource::Bytes(bytes) => {
@@ -232,6 +238,7 @@ impl Store {
                     mtime: None,
                     took: started.elapsed(),
                     blocks: None,
+                    charge: Charge::default(),
                 })
             }
             PushSource::File(path) => {
@@ -251,8 +258,8 @@ impl Store {
                 let total = regular.then_some(meta.len());
                 let sparse = regular && meta.blocks() * BLOCK < meta.len();
                 let mut reader = tokio::fs::File::from_std(file);
-                let source = self
-                    .stage_stream(&mut reader, total, sparse, what, progress)
+                let (source, charge) = self
+                    .stage_stream(&mut reader, total, sparse, what, progress, coming)
                     .await
                     .map_err(|e| named(&path, &e))?;
                 Ok(Staged {
@@ -261,11 +268,12 @@ impl Store {
                     mode: regular.then_some(meta.permissions().mode() & 0o777),
                     mtime: regular.then(|| Timestamp::from_parts(meta.mtime(), nanos)),
                     took: started.elapsed(),
+                    charge,
                 })
             }
             PushSource::Stream { mut reader, size } => {
-                let source = self.stage_stream(&mut *reader, size, false, what, progress).await?;
-                Ok(Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None })
+                let (source, charge) = self.stage_stream(&mut *reader, size, false, what, progress, coming).await?;
+                Ok(Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None, charge })
             }
         }
     }
@@ -278,7 +286,11 @@ impl Store {
         sparse: bool,
         what: &str,
         progress: &Progress,
-    ) -> Result<Source> {
+        coming: Coming,
+    ) -> Result<(Source, Charge)> {
+        let mut charge = Charge::of(self.ledger());
+        // What is sure not to fit is not read.
+        self.may_stage(total.unwrap_or(0), &mut charge, coming).await?;
         let mut hasher = Hasher::new();
         let mut held: Vec<u8> = Vec::new();
         let mut staging: Option<StagingFile> = None;
@@ -290,6 +302,12 @@ impl Store {
                 break;
             }
             step.done += got as u64;
+            if let Err(e) = self.may_stage(step.done.max(total.unwrap_or(0)), &mut charge, coming).await {
+                if let Some(file) = staging {
+                    remove_unneeded(&file.path);
+                }
+                return Err(e);
+            }
             held.append(&mut piece);
             if held.len() > IN_MEMORY_MAX || staging.is_some() {
                 let file = match staging.take() {
@@ -302,10 +320,10 @@ impl Store {
             progress.tell(&step);
         }
         if let Some(staging) = staging {
-            return Ok(Source::File { staging, digest: hasher.finish() });
+            return Ok((Source::File { staging, digest: hasher.finish() }, charge));
         }
         let digest = hash_bytes(&held);
-        Ok(Source::Bytes(Bytes::from(held), digest))
+        Ok((Source::Bytes(Bytes::from(held), digest), charge))
     }
 
     async fn new_staging_file(&self) -> Result<StagingFile> {

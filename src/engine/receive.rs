@@ -11,6 +11,7 @@ use crate::artifact::name::{Name, SessionName, split_path};
 use crate::artifact::record::{Artifact, Labels, Session};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Origin, Outcome};
+use crate::engine::claims::{Charge, Coming};
 use crate::engine::ingest::Source;
 use crate::engine::progress::Progress;
 use crate::engine::push::{Staged, remove_unneeded};
@@ -24,12 +25,12 @@ pub struct Received {
 }
 
 impl Received {
-    fn new(source: Source, started: Instant) -> Self {
+    fn new(source: Source, charge: Charge, started: Instant) -> Self {
         let file = match &source {
             Source::File { staging, .. } => Some(staging.path.clone()),
             _ => None,
         };
-        Self { staged: Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None }, file }
+        Self { staged: Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None, charge }, file }
     }
 
     #[must_use]
@@ -55,11 +56,26 @@ impl Store {
     /// Stages all of `reader` in constant memory.
     ///
     /// # Errors
-    /// What the reader says (`FileTooLarge`, `TimedOut`, `Invalid` by the kind of its error), `NoSpace`.
+    /// What the reader says (`FileTooLarge`, `TimedOut`, `Invalid` by the kind of its error), `NoSpace`; `OverQuota`, `FileTooLarge` at
+    /// the first byte that is sure to exceed a limit.
     pub async fn receive(&self, reader: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Received> {
+        self.receive_as(reader, None).await
+    }
+
+    /// The same of the bytes of an upload that was announced, for which there is room.
+    ///
+    /// # Errors
+    /// As [`Store::receive`].
+    pub async fn receive_as(
+        &self,
+        reader: &mut (dyn AsyncRead + Send + Unpin),
+        upload: Option<ArtifactId>,
+    ) -> Result<Received> {
         let started = Instant::now();
-        let source = self.stage_stream(reader, None, false, "upload", &Progress::none()).await?;
-        Ok(Received::new(source, started))
+        let (source, charge) = self
+            .stage_stream(reader, None, false, "upload", &Progress::none(), Coming { replaces: None, upload })
+            .await?;
+        Ok(Received::new(source, charge, started))
     }
 
     /// The same of bytes in memory.
@@ -67,7 +83,7 @@ impl Store {
     pub fn receive_bytes(&self, bytes: Bytes) -> Received {
         let started = Instant::now();
         let digest = hash_bytes(&bytes);
-        Received::new(Source::Bytes(bytes, digest), started)
+        Received::new(Source::Bytes(bytes, digest), Charge::default(), started)
     }
 
     /// Makes `received` an artifact: in `session` (made if missing) at `filename`, or without a session, where every artifact has

@@ -122,6 +122,7 @@ impl Store {
             store.join_attempt(attempt)?;
             self.catalog.abandon_attempts(dir.id, self.clock.now()).await?;
         }
+        self.catalog.set_staged(self.tenant.id, dir.id, 0).await?;
         let before = report.left.len();
         store.recover_provisional(dir.id, report).await?;
         let journal_path = dir.journal_path();

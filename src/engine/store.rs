@@ -109,6 +109,7 @@ pub(crate) struct Inner {
     pub failure: Mutex<Option<StoreFailure>>,
     /// What recovery did and left when this store was opened.
     pub recovery: Mutex<Option<Recovery>>,
+    pub ledger: OnceLock<Arc<crate::engine::claims::Ledger>>,
 }
 
 /// Bytes in flight at most: with four uploads of the largest body that is held in memory (8 MiB) there is room for
@@ -133,6 +134,7 @@ impl Default for Inner {
             attempt: OnceLock::new(),
             failure: Mutex::default(),
             recovery: Mutex::default(),
+            ledger: OnceLock::new(),
         }
     }
 }

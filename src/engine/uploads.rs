@@ -73,7 +73,7 @@ impl Store {
         {
             return Err(Error::sealed(name.as_str()));
         }
-        self.check_room(what.size).await?;
+        self.check_size(what.size).await?;
         let nanos = i64::try_from(UPLOAD_TTL.as_nanos()).unwrap_or(i64::MAX);
         let upload = Upload {
             id: self.new_artifact_id(),
@@ -91,17 +91,11 @@ impl Store {
         Ok((upload, to))
     }
 
-    /// What the commit would say of so many bytes more.
-    async fn check_room(&self, size: u64) -> Result<()> {
+    /// What the commit would say of a file of so many bytes. (Whether there is room for it is decided where it is reserved.)
+    async fn check_size(&self, size: u64) -> Result<()> {
         let tenant = self.catalog.tenant(&self.tenant_name, self.clock.now()).await?;
         if tenant.max_file_bytes.is_some_and(|max| size > max) {
             return Err(Error::new(Kind::FileTooLarge, format!("a file of {size} bytes is over the tenant's limit")));
-        }
-        let usage = self.usage().await?;
-        if usage.max_bytes.is_some_and(|max| usage.logical_bytes.saturating_add(size) > max)
-            || usage.max_artifacts.is_some_and(|max| usage.artifacts >= max)
-        {
-            return Err(Error::new(Kind::OverQuota, "the tenant's quota is used up"));
         }
         Ok(())
     }
@@ -180,7 +174,7 @@ impl Store {
         if self.blobs.is_local() {
             let path = self.upload_path(upload.id);
             return match tokio::fs::File::open(&path).await {
-                Ok(mut file) => self.receive(&mut file).await.map(Some),
+                Ok(mut file) => self.receive_as(&mut file, Some(upload.id)).await.map(Some),
                 Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
                 Err(e) => Err(Error::io(&path, &e)),
             };
@@ -207,7 +201,7 @@ impl Store {
             std::io::Error::other("the store cannot be read")
         });
         let mut reader = StreamReader::new(Box::pin(pieces));
-        let received = self.receive(&mut reader).await;
+        let received = self.receive_as(&mut reader, Some(upload.id)).await;
         drop(reader);
         match (received, failed) {
             // Taken away meanwhile.

@@ -40,3 +40,13 @@ fn what_is_gone_is_gone_at_every_door_local() {
 fn what_is_gone_is_gone_at_every_door_s3_without_passthrough() {
     beside_a_mount("gone.py", Store::S3, MountOptions::new().no_passthrough());
 }
+
+#[test]
+fn what_is_staged_counts_against_limits_local() {
+    beside_a_mount("staged.py", Store::Local, MountOptions::new());
+}
+
+#[test]
+fn what_is_staged_counts_against_limits_s3_without_passthrough() {
+    beside_a_mount("staged.py", Store::S3, MountOptions::new().no_passthrough());
+}

@@ -216,9 +216,15 @@ fn check_quota(c: &Connection, x: &Commit, site: &Site, replaced: Option<&Known>
         .query_row([x.tenant.0], |r| {
             Ok((codec::opt_uint(r, 0)?, codec::opt_uint(r, 1)?, codec::uint(r, 2)?, codec::uint(r, 3)?))
         })?;
+    if max_bytes.is_none() && max_artifacts.is_none() {
+        return Ok(());
+    }
+    // What is promised to others is not there to be taken.
+    let claims = super::quotas::announced(c, x.tenant, Some(x.id), x.now)?;
     let leaving = site.previous.as_ref().or(replaced).filter(|p| p.life == LIVE);
     let after = |count: u64, bytes: u64, leaving: Option<&Known>| {
-        (count + 1 - u64::from(leaving.is_some()), bytes + x.size - leaving.map_or(0, |p| p.size))
+        let (count, bytes) = (count + claims.artifacts + 1, bytes + claims.bytes + x.size);
+        (count - u64::from(leaving.is_some()), bytes - leaving.map_or(0, |p| p.size))
     };
     let fits = |(count, bytes): (u64, u64)| {
         max_artifacts.is_none_or(|max| count <= max) && max_bytes.is_none_or(|max| bytes <= max)

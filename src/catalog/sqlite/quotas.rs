@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteCatalog, codec};
-use crate::artifact::ids::TenantId;
+use crate::artifact::ids::{ArtifactId, MountId, TenantId};
 use crate::artifact::query::{By, Share};
-use crate::artifact::quota::{Quota, Room};
+use crate::artifact::quota::{Claims, Quota, Room};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
 use crate::catalog::quotas::Quotas;
@@ -52,11 +52,46 @@ impl Quotas for SqliteCatalog {
                     max_file_bytes: codec::opt_uint(r, 2)?,
                     max_links: codec::opt_uint(r, 3)?,
                 };
-                Ok(Room { quota, artifacts: codec::uint(r, 4)?, bytes: codec::uint(r, 5)? })
+                Ok(Room { quota, artifacts: codec::uint(r, 4)?, bytes: codec::uint(r, 5)?, claims: Claims::default() })
             })
             .optional()?
             .ok_or_else(missing)
         })
+    }
+
+    async fn claims(
+        &self,
+        tenant: TenantId,
+        me: MountId,
+        upload: Option<ArtifactId>,
+        now: Timestamp,
+    ) -> Result<Claims> {
+        self.readers.read(|c| {
+            let announced = announced(c, tenant, upload, now)?;
+            let staged = c
+                .prepare_cached("SELECT coalesce(sum(bytes), 0) FROM staged WHERE tenant = ? AND owner <> ?")?
+                .query_row(params![tenant.0, me.0.to_bytes()], |r| codec::uint(r, 0))?;
+            Ok(Claims { bytes: announced.bytes.saturating_add(staged), ..announced })
+        })
+    }
+
+    async fn largest(&self, tenant: TenantId) -> Result<u64> {
+        let sql =
+            "SELECT coalesce(max(size), 0) FROM artifacts INDEXED BY artifacts_hash WHERE tenant = ? AND life = 0";
+        self.scan(move |c| Ok(c.prepare_cached(sql)?.query_row([tenant.0], |r| codec::uint(r, 0))?)).await
+    }
+
+    async fn set_staged(&self, tenant: TenantId, owner: MountId, bytes: u64) -> Result<()> {
+        self.change(move |c| {
+            if bytes == 0 {
+                c.prepare_cached("DELETE FROM staged WHERE owner = ?")?.execute([owner.0.to_bytes()])?;
+            } else {
+                c.prepare_cached("INSERT OR REPLACE INTO staged(owner, tenant, bytes) VALUES (?, ?, ?)")?
+                    .execute(params![owner.0.to_bytes(), tenant.0, codec::int(bytes)])?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn shares(&self, tenant: TenantId, by: By, now: Timestamp) -> Result<Vec<Share>> {
@@ -72,6 +107,15 @@ impl Quotas for SqliteCatalog {
         })
         .await
     }
+}
+
+/// Uploads that are announced, not finished and still in time, but for `except`.
+pub fn announced(c: &Connection, tenant: TenantId, except: Option<ArtifactId>, now: Timestamp) -> Result<Claims> {
+    let sql = "SELECT count(*), coalesce(sum(size), 0) FROM uploads \
+        WHERE tenant = ?1 AND artifact IS NULL AND expires > ?2 AND id IS NOT ?3";
+    Ok(c.prepare_cached(sql)?.query_row(params![tenant.0, now.0, except.map(codec::id_bytes)], |r| {
+        Ok(Claims { artifacts: codec::uint(r, 0)?, bytes: codec::uint(r, 1)? })
+    })?)
 }
 
 /// One part's name while it is summed.

@@ -12,7 +12,7 @@ use crate::artifact::{Error, Kind, Result};
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// One script a version; a published one is never edited, only followed by another.
-const MIGRATIONS: [&str; 14] = [
+const MIGRATIONS: [&str; 15] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
@@ -27,6 +27,7 @@ const MIGRATIONS: [&str; 14] = [
     include_str!("schema_12.sql"),
     include_str!("schema_13.sql"),
     include_str!("schema_14.sql"),
+    include_str!("schema_15.sql"),
 ];
 
 /// How long one connection waits for another process's transaction before it gives up with `TimedOut`.

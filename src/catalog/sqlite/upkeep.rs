@@ -63,7 +63,7 @@ impl Upkeep for SqliteCatalog {
     ) -> Result<Revived> {
         let rules = self.versions;
         self.durable(move |c| {
-            audit::called("restore", || sessions::restore(c, origin, rules, session, name.as_ref(), &ids, since, now))
+            audit::called("restore", || sessions::restore(c, origin, rules, (session, name.as_ref()), &ids, since, now))
         })
         .await
     }

@@ -4,7 +4,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::{self, id_bytes, int};
 use crate::artifact::ids::{ArtifactId, TenantId};
-use crate::artifact::name::SessionName;
+use crate::artifact::name::{SessionName, split_path};
+use crate::artifact::quota::{Quota, Room};
+use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::doors::{Publication, Upload};
@@ -29,6 +31,7 @@ fn upload(r: &Row<'_>) -> rusqlite::Result<Upload> {
 }
 
 pub fn add(c: &Connection, u: &Upload) -> Result<()> {
+    must_fit(c, u)?;
     let added = c
         .prepare_cached(
             "INSERT OR IGNORE INTO uploads(id, tenant, session, filename, size, labels, created, expires) \
@@ -45,6 +48,39 @@ pub fn add(c: &Connection, u: &Upload) -> Result<()> {
             u.expires.0
         ])?;
     if added == 0 { Err(Error::new(Kind::Exists, format!("an upload {} exists already", u.id))) } else { Ok(()) }
+}
+
+/// Beside all that is there and all that was announced before.
+fn must_fit(c: &Connection, u: &Upload) -> Result<()> {
+    let (max_bytes, max_artifacts) = c
+        .prepare_cached("SELECT max_bytes, max_artifacts FROM tenants WHERE id = ?")?
+        .query_row([u.tenant.0], |r| Ok((codec::opt_uint(r, 0)?, codec::opt_uint(r, 1)?)))
+        .optional()?
+        .unwrap_or_default();
+    if max_bytes.is_none() && max_artifacts.is_none() {
+        return Ok(());
+    }
+    let (artifacts, bytes) = super::find::living(c, u.tenant, u.created)?;
+    let claims = super::quotas::announced(c, u.tenant, None, u.created)?;
+    let quota = Quota { max_bytes, max_artifacts, ..Quota::default() };
+    let room = Room { quota, artifacts, bytes, claims };
+    match replaced(c, u)? {
+        Some(node) => room.file_may_be(u.size, node.size),
+        None => room.one_more().and_then(|()| room.file_may_be(u.size, 0)),
+    }
+}
+
+/// The file that stands at its path.
+fn replaced(c: &Connection, u: &Upload) -> Result<Option<Node>> {
+    let Some(name) = &u.session else { return Ok(None) };
+    let Some(session) = super::make::session(c, u.tenant, name)? else { return Ok(None) };
+    let (mut at, mut found) = (session.root, None);
+    for name in split_path(&u.filename)? {
+        let Some(entry) = super::tree::entry(c, at, &name, u.created)?.filter(|e| !e.expired) else { return Ok(None) };
+        at = entry.node.ino;
+        found = Some(entry.node);
+    }
+    Ok(found.filter(|n| n.kind == NodeKind::File))
 }
 
 pub fn by_id(c: &Connection, tenant: TenantId, id: ArtifactId) -> Result<Option<Upload>> {

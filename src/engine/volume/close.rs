@@ -29,6 +29,9 @@ impl Volume {
                 let started = Instant::now();
                 let saved = self.save(live, Why::Flush(fh)).await;
                 metrics::get().closed(started.elapsed(), saved.is_ok());
+                if saved.is_ok() {
+                    Self::settle_charge(live);
+                }
                 saved
             }
             _ => Ok(()),
@@ -43,6 +46,7 @@ impl Volume {
         let handle = self.handles.get(fh)?;
         let Handle::File { live, .. } = &*handle else { return Ok(()) };
         self.save(live, Why::Fsync(fh)).await?;
+        Self::settle_charge(live);
         let scratch = {
             let st = live.state.lock();
             st.staged.as_ref().filter(|_| st.scratch).map(|s| s.file.clone())

@@ -16,6 +16,8 @@ use crate::artifact::time::Timestamp;
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::follow::Follower;
 
+use crate::engine::claims::Charge;
+
 use super::attr::Attr;
 use super::copy::Copied;
 use super::grow::Grown;
@@ -109,6 +111,8 @@ pub struct State {
     /// While a save is on its way: attributes changed since it read them, which its commit would undo.
     pub meanwhile: Option<SetAttr>,
     pub labels: Labels,
+    /// What is written of it beyond what the catalog counts, where the tenant has limits.
+    pub(crate) charge: Charge,
     /// Its name when it was opened or renamed last: the content type is guessed from it.
     pub name: Vec<u8>,
 }
@@ -148,6 +152,7 @@ impl State {
             ctime: now,
             meanwhile: None,
             labels: Labels::default(),
+            charge: Charge::default(),
             name: Vec::new(),
         }
     }

@@ -12,12 +12,13 @@ use parking_lot::Mutex;
 use crate::artifact::ids::Ino;
 use crate::artifact::quota::{Quota, Room};
 use crate::artifact::{Error, Result};
+use crate::engine::claims::Charge;
 
 use super::Volume;
 use super::live::Live;
 
 /// How old a look that found no limits may be: new ones show within this time on every mount.
-const FRESH: Duration = Duration::from_millis(200);
+const FRESH: Duration = Duration::from_millis(10);
 
 /// The last look. A leaf lock.
 #[derive(Default)]
@@ -44,15 +45,24 @@ impl Volume {
         Ok(Room { artifacts: usage.artifacts, bytes: usage.logical_bytes, ..room })
     }
 
+    /// With what others have announced and staged, `mine` of which is the asker's.
+    async fn claimed(&self, room: Room, mine: u64) -> Result<Room> {
+        self.store.claimed(room, mine, None).await
+    }
+
     /// Whether a new file may come into being.
     ///
     /// # Errors
     /// `OverQuota`.
     pub(super) async fn may_make(&self) -> Result<()> {
-        if self.room().await?.one_more().is_ok() {
+        let room = self.room().await?;
+        if room.quota.max_artifacts.is_none() {
             return Ok(());
         }
-        self.exact_room().await?.one_more()
+        if self.claimed(room, 0).await?.one_more().is_ok() {
+            return Ok(());
+        }
+        self.claimed(self.exact_room().await?, 0).await?.one_more()
     }
 
     /// Whether the file may grow to `size`.
@@ -64,22 +74,38 @@ impl Volume {
         if !room.quota.limits_bytes() {
             return Ok(());
         }
-        let own = {
+        let (own, mine) = {
             let st = live.state.lock();
-            if st.scratch || st.orphan {
+            if st.scratch {
                 return Ok(());
             }
-            // What the catalog counts of it already.
-            match st.staged.as_ref().and_then(|s| s.saved.as_ref()) {
+            // What the catalog counts of it already; of a file without a name it counts nothing.
+            let own = match st.staged.as_ref().and_then(|s| s.saved.as_ref()) {
+                _ if st.orphan => 0,
                 Some(saved) => saved.size,
                 None if st.pending.is_some() => 0,
                 None => st.size,
-            }
+            };
+            (own, st.charge.bytes())
         };
-        if room.file_may_be(size, own).is_ok() {
-            return Ok(());
+        if self.claimed(room, mine).await?.file_may_be(size, own).is_err() {
+            self.claimed(self.exact_room().await?, mine).await?.file_may_be(size, own)?;
         }
-        self.exact_room().await?.file_may_be(size, own)
+        let mut st = live.state.lock();
+        if st.charge.bytes() == 0 {
+            st.charge = Charge::of(self.store.ledger());
+        }
+        let grown = size.saturating_sub(own).max(mine);
+        st.charge.set(grown);
+        Ok(())
+    }
+
+    /// What was written is committed: the catalog counts it now.
+    pub(super) fn settle_charge(live: &Live) {
+        let mut st = live.state.lock();
+        if !st.orphan {
+            st.charge.set(0);
+        }
     }
 
     /// The same of a file that nobody has open.
@@ -91,12 +117,16 @@ impl Volume {
             return Ok(());
         }
         let own = self.store.catalog.node(ino, self.now()).await?.map_or(0, |n| n.size);
-        self.exact_room().await?.file_may_be(size, own)
+        self.claimed(self.exact_room().await?, 0).await?.file_may_be(size, own)
     }
 
     /// Whether writes may go past the daemon: the disk is full before a limit is reached.
     pub(super) async fn may_bypass(&self) -> Result<bool> {
-        let Some(left) = self.room().await?.left() else { return Ok(true) };
+        let room = self.room().await?;
+        if !room.quota.limits_bytes() {
+            return Ok(true);
+        }
+        let Some(left) = self.claimed(room, 0).await?.left() else { return Ok(true) };
         let disk = rustix::fs::statvfs(&self.staging).map_err(|e| Error::io(&self.staging, &e.into()))?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize) <= left)
     }

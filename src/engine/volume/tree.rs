@@ -9,6 +9,8 @@ use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{NewNode, Removed};
 
+use crate::engine::claims::Charge;
+
 use super::attr::Attr;
 use super::hidden;
 use super::live::Live;
@@ -307,6 +309,13 @@ impl Volume {
             let mut st = live.state.lock();
             st.orphan = true;
             st.nlink = 0;
+            // The catalog counts it no more; as long as it is open here its bytes take room all the same.
+            if st.handles > 0
+                && let Some(Ok(meta)) = st.staged.as_ref().map(|s| s.file.file.metadata())
+            {
+                st.charge = Charge::of(self.store.ledger());
+                st.charge.set(meta.len());
+            }
             st.pending = None;
             st.ctime = self.now();
         }

@@ -298,11 +298,16 @@ impl Volume {
     /// later: failing this it is told then.)
     async fn forget_modes(&self, session: SessionId) {
         let Some(drop) = self.stale_name.get() else { return };
-        let told = match self.inodes_of(session).await {
+        let mut told = None;
+        match self.inodes_of(session).await {
             // They are dropped one after the other: the last is done when all are.
-            Ok(inodes) => inodes.into_iter().map(|ino| drop(ChangeKind::Inode { ino })).last(),
-            Err(e) => return tracing::warn!(error = %e, "modes of a sealed session show late"),
-        };
+            Ok(inodes) => {
+                for ino in inodes {
+                    told = Some(drop(ChangeKind::Inode { ino }));
+                }
+            }
+            Err(e) => tracing::warn!(error = %e, "modes of a sealed session show late"),
+        }
         if let Some(told) = told
             && tokio::time::timeout(STALE_NAME, told).await.is_err()
         {
