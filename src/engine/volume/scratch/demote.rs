@@ -197,7 +197,7 @@ impl Volume {
         };
         for entry in entries {
             let entry = entry.map_err(|e| Error::io(&old, &e))?;
-            fs::rename(entry.path(), copy.join(entry.file_name())).map_err(|e| Error::io(&entry.path(), &e))?;
+            fs::rename(entry.path(), copy.join(entry.file_name())).map_err(|e| Error::io(entry.path(), &e))?;
         }
         fs::remove_dir(&old).map_err(|e| Error::io(&old, &e))
     }
