@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod metadata;
 pub mod name;
 pub mod openfile;
+pub mod permission;
 pub mod query;
 pub mod quota;
 pub mod record;

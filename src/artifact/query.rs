@@ -99,6 +99,18 @@ pub struct Usage {
     pub max_artifacts: Option<u64>,
 }
 
+/// Conditions of one question at most: each costs a look at every answer.
+pub const CONDITIONS_MAX: usize = 16;
+
+/// # Errors
+/// `EINVAL` above [`CONDITIONS_MAX`].
+pub fn check_conditions(count: usize) -> Result<()> {
+    if count > CONDITIONS_MAX {
+        return Err(Error::invalid(format!("{count} conditions: at most {CONDITIONS_MAX} are possible")));
+    }
+    Ok(())
+}
+
 /// Parses `key=value` as in `--where` and `.where/key=value/`.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ pub mod attempts;
 pub mod audit;
 pub mod borders;
 pub mod doors;
+pub mod guard;
 pub mod quotas;
 pub mod sqlite;
 pub mod upkeep;
@@ -279,6 +280,7 @@ pub trait Catalog:
     + attempts::Attempts
     + quotas::Quotas
     + audit::Audit
+    + guard::Guards
     + Send
     + Sync
     + 'static

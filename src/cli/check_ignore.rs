@@ -10,7 +10,7 @@ use crate::artifact::record::NodeKind;
 use crate::cli::Context;
 use crate::cli::args::CheckIgnoreArgs;
 use crate::cli::failure::{Failure, Outcome};
-use crate::cli::output::stdout;
+use crate::cli::output::{printable, stdout};
 use crate::cli::target::{spell, split};
 use crate::engine::store::Store;
 
@@ -46,9 +46,9 @@ pub async fn run(context: &Context, args: &CheckIgnoreArgs) -> Outcome {
         if context.settings.json {
             items.push(json!({"path": path, "ignored": rule.ignores, "rule": rule.place, "pattern": rule.pattern}));
         } else if explain {
-            stdout(&format!("{}:{}\t{path}\n", rule.place, rule.pattern))?;
+            stdout(&format!("{}:{}\t{}\n", rule.place, printable(&rule.pattern), printable(path)))?;
         } else {
-            stdout(&format!("{path}\n"))?;
+            stdout(&format!("{}\n", printable(path)))?;
         }
     }
     if context.settings.json {

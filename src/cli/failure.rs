@@ -1,5 +1,6 @@
 //! A failed command: one sentence, a hint where it helps, an exit code.
 
+use crate::artifact::visible::visible;
 use crate::artifact::{Error, Kind};
 
 /// What a command ends with when it fails.
@@ -39,7 +40,7 @@ impl Failure {
         let mut text = String::new();
         for (label, line) in [("outputfs", &self.message), ("hint", &self.hint)] {
             if let Some(line) = line {
-                let line = format!("{label}: {line}\n");
+                let line = format!("{label}: {}\n", visible(line));
                 text.push_str(&line);
             }
         }

@@ -63,7 +63,7 @@ impl Output {
     /// A remark on standard error, unless `--quiet`.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            stderr(&format!("outputfs: {text}\n"));
+            stderr(&format!("outputfs: {}\n", printable(text)));
         }
     }
 }
@@ -128,10 +128,7 @@ impl Grid {
 }
 
 /// File names come from anyone: a control character in one must not command the terminal.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
+pub use crate::artifact::visible::visible as printable;
 
 /// `1.5 KiB`.
 #[must_use]
@@ -193,6 +190,6 @@ mod tests {
     fn tables_are_plain_and_names_harmless() {
         let mut grid = Grid::new(&["NAME", "SIZE"], &[1]);
         grid.row(["a\x1b[2Jb".into(), "7".into()]);
-        assert_eq!(grid.render(), "NAME    SIZE\na\u{fffd}[2Jb     7\n");
+        assert_eq!(grid.render(), "NAME    SIZE\na\u{241b}[2Jb     7\n");
     }
 }

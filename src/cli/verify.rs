@@ -23,7 +23,7 @@ pub async fn run(context: &Context, args: VerifyArgs) -> Outcome {
         let mut text = String::new();
         for fault in &report.faults {
             let about = fault.filename.as_deref().or(fault.artifact_id.as_deref()).unwrap_or("manifest");
-            let line = format!("{}: {}\n", printable(about), fault.message);
+            let line = format!("{}: {}\n", printable(about), printable(&fault.message));
             text.push_str(&line);
         }
         let digest = report.digest.as_ref().map_or_else(String::new, |d| format!(", manifest digest {d}"));

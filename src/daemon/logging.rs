@@ -14,6 +14,8 @@ use crate::artifact::{Error, Result};
 use crate::cli::args::{Command, LogFormat};
 use crate::cli::settings::Settings;
 
+use super::one_line::OneLine;
+
 /// A daemon writes a line for every file it commits: past this size the file becomes `….1`, whose predecessor goes.
 const ROTATE_AT: u64 = 16 << 20;
 /// Files of daemons that ended, kept to tell why.
@@ -29,7 +31,8 @@ pub fn start(settings: &Settings, command: &Command) -> Result<()> {
         Command::Mount(args) if args.daemon => BoxMakeWriter::new(Rotating::open(&daemon_log(settings)?)?),
         _ => BoxMakeWriter::new(io::stderr),
     };
-    let base = fmt::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    let base =
+        fmt::fmt().with_env_filter(filter).with_writer(OneLine::new(writer, settings.log_format)).with_ansi(false);
     let set = match settings.log_format {
         LogFormat::Json => base.json().flatten_event(true).try_init(),
         LogFormat::Text => base.try_init(),

@@ -7,6 +7,7 @@ mod mount;
 mod mounted;
 mod mountpoint;
 mod namespace;
+mod one_line;
 mod run;
 mod serve;
 mod signals;

@@ -2,7 +2,7 @@
 
 use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::name::{Name, SessionName, display_bytes, split_path};
-use crate::artifact::query::{Page, Query, Usage};
+use crate::artifact::query::{Page, Query, Usage, check_conditions};
 use crate::artifact::record::{Artifact, Life, LinkTarget, Node, NodeKind, Session, SessionSummary};
 use crate::artifact::standing::Asks;
 use crate::artifact::time::Timestamp;
@@ -21,8 +21,9 @@ impl Store {
     /// One page of answers.
     ///
     /// # Errors
-    /// Of the catalog.
+    /// `Invalid` with too many conditions; of the catalog.
     pub async fn find(&self, query: &Query) -> Result<Page> {
+        check_conditions(query.metadata.len() + query.patterns.len())?;
         self.catalog.find(query, self.clock.now()).await
     }
 

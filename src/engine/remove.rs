@@ -94,6 +94,14 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Sealed`.
     pub async fn restore(&self, session: &Session, path: &[u8], version: Option<u64>) -> Result<Artifact> {
+        self.restore_artifact(self.restorable(session, path, version).await?.id).await
+    }
+
+    /// What [`Self::restore`] would bring back.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn restorable(&self, session: &Session, path: &[u8], version: Option<u64>) -> Result<Artifact> {
         let now = self.clock.now();
         let mut candidates = self.at_path(session, path, Life::Trashed, now).await?;
         if version.is_some() {
@@ -104,11 +112,10 @@ impl Store {
             Some(version) => candidates.into_iter().find(|a| a.version == version),
             None => candidates.into_iter().max_by_key(|a| (a.deleted, a.version)),
         };
-        let chosen = chosen.ok_or_else(|| match version {
+        chosen.ok_or_else(|| match version {
             Some(v) => Error::not_found(format!("'{}' has no version {v}", display_bytes(path))),
             None => missing(session, path),
-        })?;
-        self.restore_artifact(chosen.id).await
+        })
     }
 
     /// The same of the session of that name, or of one in the trash that has it.

@@ -8,6 +8,7 @@ mod convert;
 mod expiry;
 mod gone;
 mod invalidate;
+mod opened;
 mod ops;
 mod reply;
 mod tmpfile;

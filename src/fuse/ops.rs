@@ -9,10 +9,10 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fuser::{
-    BackingId, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 
 use crate::artifact::ids::Ino;
@@ -21,8 +21,7 @@ use crate::artifact::record::NodeKind;
 use crate::artifact::{Error, Result};
 use crate::catalog::RenameMode;
 use crate::engine::volume::attr::Attr;
-use crate::engine::volume::live::Backing;
-use crate::engine::volume::open::{How, OpenMode, Opened};
+use crate::engine::volume::open::OpenMode;
 use crate::engine::volume::setattr::SetAttr;
 use crate::engine::volume::{Caller, Volume};
 
@@ -30,6 +29,7 @@ use super::convert::{
     errno, file_attr, from_kernel, kind, kind_of_mode, name_ttl, time_or_now, timestamp, ttl, xattr_reply,
 };
 use super::gone::asked_of_inode;
+use super::opened::io_flags;
 use super::reply::{Late, Waiter};
 use super::tmpfile;
 
@@ -66,10 +66,12 @@ impl OutputFs {
     }
 
     fn entry(&self, reply: ReplyEntry) -> impl FnOnce(Result<Attr>) + Send + 'static {
-        let (root, clock) = (self.volume.root, self.volume.store.clock.clone());
+        let (root, v) = (self.volume.root, self.volume.clone());
         move |result| match result {
             Ok(attr) => {
-                let now = clock.now();
+                let now = v.store.clock.now();
+                // Before the answer: the kernel may take it back as soon as it has it.
+                v.told_of(attr.ino);
                 reply.entry_with_ttls(&ttl(&attr, now), &name_ttl(&attr, now), &file_attr(&attr, root), GENERATION);
             }
             Err(e) => reply.error(errno(&e)),
@@ -108,36 +110,6 @@ macro_rules! named {
             Err(e) => return $reply.error(errno(&e)),
         }
     };
-}
-
-/// Flags for the kernel, and the backing ID where it takes one.
-fn io_flags(
-    opened: &Opened,
-    register: impl FnOnce(&Backing) -> std::io::Result<BackingId>,
-) -> (FopenFlags, Option<&BackingId>) {
-    let mut flags = FopenFlags::empty();
-    if opened.read_only {
-        flags |= FopenFlags::FOPEN_NOFLUSH;
-    }
-    match &opened.how {
-        How::Passthrough(backing) => {
-            let token = backing.token.get_or_init(|| match register(backing) {
-                Ok(id) => Some(Box::new(id)),
-                Err(e) => {
-                    tracing::debug!(error = %e, "passthrough refused: the daemon carries the data");
-                    None
-                }
-            });
-            (flags, token.as_ref().and_then(|t| t.downcast_ref::<BackingId>()))
-        }
-        How::Cached { keep } => {
-            if *keep {
-                flags |= FopenFlags::FOPEN_KEEP_CACHE;
-            }
-            (flags, None)
-        }
-        How::Direct => (flags | FopenFlags::FOPEN_DIRECT_IO, None),
-    }
 }
 
 impl Filesystem for OutputFs {
@@ -188,8 +160,12 @@ impl Filesystem for OutputFs {
 
     fn lookup(&self, req: &Request, parent: INodeNo, os: &OsStr, reply: ReplyEntry) {
         let name = named!(os, reply);
-        let (v, parent) = (self.volume.clone(), self.ino(parent));
-        self.wait(req).run(Late::Dropped, async move { v.lookup(parent, &name).await }, self.entry(reply));
+        let (v, parent, who) = (self.volume.clone(), self.ino(parent), caller(req));
+        self.wait(req).run(Late::Dropped, async move { v.lookup(parent, &name, who).await }, self.entry(reply));
+    }
+
+    fn forget(&self, _req: &Request, ino: INodeNo, lookups: u64) {
+        self.volume.forget(self.ino(ino), lookups);
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
@@ -231,8 +207,8 @@ impl Filesystem for OutputFs {
     }
 
     fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
-        let (v, ino) = (self.volume.clone(), self.ino(ino));
-        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.readlink(ino)), move |result| match result {
+        let (v, ino, who) = (self.volume.clone(), self.ino(ino), caller(req));
+        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.readlink(ino, who)), move |result| match result {
             Ok(target) => reply.data(&target),
             Err(e) => reply.error(errno(&e)),
         });
@@ -305,8 +281,9 @@ impl Filesystem for OutputFs {
         } else {
             return reply.error(errno(&Error::invalid("no such flag of rename")));
         };
-        let (v, old, new) = (self.volume.clone(), self.ino(parent), self.ino(newparent));
-        self.wait(req).run(Late::Finished, async move { v.rename((old, &from), (new, &to), mode).await }, empty(reply));
+        let (v, old, new, who) = (self.volume.clone(), self.ino(parent), self.ino(newparent), caller(req));
+        let work = async move { v.rename((old, &from), (new, &to), mode, who).await };
+        self.wait(req).run(Late::Finished, work, empty(reply));
     }
 
     fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newos: &OsStr, reply: ReplyEntry) {
@@ -443,8 +420,8 @@ impl Filesystem for OutputFs {
     }
 
     fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let (v, dir, root) = (self.volume.clone(), self.ino(ino), self.volume.root);
-        self.wait(req).run(Late::Dropped, async move { v.list(dir, offset).await }, move |result| match result {
+        let (v, dir, root, who) = (self.volume.clone(), self.ino(ino), self.volume.root, caller(req));
+        self.wait(req).run(Late::Dropped, async move { v.list(dir, offset, who).await }, move |result| match result {
             Ok(entries) => {
                 for e in entries {
                     let ino = super::convert::to_kernel(e.attr.ino, root);
@@ -459,11 +436,11 @@ impl Filesystem for OutputFs {
     }
 
     fn readdirplus(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let (v, dir, root) = (self.volume.clone(), self.ino(ino), self.volume.root);
-        let clock = v.store.clock.clone();
-        self.wait(req).run(Late::Dropped, async move { v.list(dir, offset).await }, move |result| match result {
+        let (v, dir, root, who) = (self.volume.clone(), self.ino(ino), self.volume.root, caller(req));
+        let volume = v.clone();
+        self.wait(req).run(Late::Dropped, async move { v.list(dir, offset, who).await }, move |result| match result {
             Ok(entries) => {
-                let now = clock.now();
+                let now = volume.store.clock.now();
                 for e in entries {
                     let name = OsStr::from_bytes(&e.name);
                     if reply.add(
@@ -475,6 +452,10 @@ impl Filesystem for OutputFs {
                         GENERATION,
                     ) {
                         break;
+                    }
+                    // Each is a lookup to the kernel, but for the directory itself and the one above it.
+                    if e.name != b"." && e.name != b".." {
+                        volume.told_of(e.attr.ino);
                     }
                 }
                 reply.ok();
@@ -516,15 +497,15 @@ impl Filesystem for OutputFs {
     }
 
     fn getxattr(&self, req: &Request, ino: INodeNo, os: &OsStr, size: u32, reply: ReplyXattr) {
-        let (v, ino, name) = (self.volume.clone(), self.ino(ino), os.as_bytes().to_vec());
-        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.getxattr(ino, &name)), move |result| {
+        let (v, ino, who, name) = (self.volume.clone(), self.ino(ino), caller(req), os.as_bytes().to_vec());
+        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.getxattr(ino, &name, who)), move |result| {
             xattr_reply(reply, size, result);
         });
     }
 
     fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let (v, ino) = (self.volume.clone(), self.ino(ino));
-        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.listxattr(ino)), move |result| {
+        let (v, ino, who) = (self.volume.clone(), self.ino(ino), caller(req));
+        self.wait(req).run(Late::Dropped, asked_of_inode!(v, ino, v.listxattr(ino, who)), move |result| {
             xattr_reply(reply, size, result);
         });
     }

@@ -7,6 +7,7 @@ mod close;
 mod control;
 mod copies;
 mod crash;
+mod doors;
 mod full;
 mod keys;
 mod life;

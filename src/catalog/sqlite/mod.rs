@@ -24,6 +24,7 @@ mod collect;
 mod commit;
 mod doors;
 mod find;
+mod guard;
 mod labels;
 mod links;
 mod make;

@@ -12,11 +12,15 @@ use crate::artifact::amount::count;
 use crate::artifact::control::{self, Command, Format, LINE_MAX, Target};
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::{Name, display_bytes};
+use crate::artifact::permission::{Act, Guard, Who, may};
 use crate::artifact::record::{Artifact, Link, LinkTarget};
 use crate::artifact::time::{Timestamp, Ttl};
+use crate::artifact::visible::visible;
 use crate::artifact::{Error, Kind, Result, manifest};
 use crate::catalog::Origin;
+use crate::catalog::guard::Guarded;
 
+use super::permit::{Walked, permit};
 use super::process::{Process, process};
 use super::{Caller, Volume};
 
@@ -73,6 +77,8 @@ impl Answers {
 pub struct CtlHandle {
     session: SessionId,
     asker: Asker,
+    /// Who opened it: what is done through a descriptor is done with its opener's rights, whoever holds it.
+    who: Who,
     state: Mutex<CtlState>,
 }
 
@@ -87,9 +93,10 @@ struct CtlState {
 }
 
 impl CtlHandle {
-    pub fn new(session: SessionId, caller: Caller, last: Option<Bytes>) -> Self {
+    pub fn new(session: SessionId, caller: Caller, who: Who, last: Option<Bytes>) -> Self {
         let state = CtlState { answer: last.map(|b| b.to_vec()).unwrap_or_default(), ..CtlState::default() };
-        Self { session, asker: Asker { uid: caller.uid, process: process(caller.pid) }, state: Mutex::new(state) }
+        let asker = Asker { uid: caller.uid, process: process(caller.pid) };
+        Self { session, asker, who, state: Mutex::new(state) }
     }
 
     /// What has not been read yet of the answers. A read at offset 0 starts over (`seek(0)`, `pread`).
@@ -142,7 +149,7 @@ impl Volume {
         for line in ctl.lines(data) {
             let (format, command) = control::parse(&line);
             let result = match command {
-                Ok(command) => self.obey(ctl.session, command).await,
+                Ok(command) => self.obey(ctl.session, &ctl.who, command).await,
                 Err(e) => Err(e),
             };
             let text = match &result {
@@ -163,19 +170,18 @@ impl Volume {
         }
     }
 
-    async fn obey(self: &Arc<Self>, session: SessionId, command: Command) -> Result<Answer> {
+    async fn obey(self: &Arc<Self>, session: SessionId, who: &Who, command: Command) -> Result<Answer> {
         match command {
-            Command::Link { target, ttl } => self.ctl_link(session, target, ttl).await,
-            Command::Links => {
-                let target = (session != SessionId::NONE).then_some(LinkTarget::Session(session));
-                self.ctl_links(session, target).await
-            }
+            Command::Link { target, ttl } => self.ctl_link(session, who, target, ttl).await,
+            Command::Links => self.ctl_links(session, who).await,
             Command::Revoke(link) => {
+                self.may_revoke(session, who, link.id()).await?;
                 let revoked = self.store.revoke_link(link.id()).await?;
                 Ok(Answer::new(revoked.id.clone(), json!({"link_id": revoked.id, "revoked": true})))
             }
             Command::Seal => {
                 let session = self.needs_session(session)?;
+                self.owns(session, who, "seal").await?;
                 let sealed = self.seal(session).await?;
                 let plain = sealed.digest.to_hex();
                 let mut value = manifest::to_json(&sealed);
@@ -188,7 +194,7 @@ impl Volume {
             }
             Command::Status => self.ctl_status(session).await,
             Command::Ttl { path, ttl } => {
-                let artifact = self.artifact_at(session, &path).await?;
+                let artifact = self.artifact_at(session, &path, who, Act::Write).await?;
                 let expires = self.now().plus(ttl);
                 let done = self.store.catalog.set_expiry(Origin::NOBODY, artifact.id, expires).await?;
                 let plain = done.expires.map_or_else(|| String::from("never"), Timestamp::to_rfc3339);
@@ -202,8 +208,16 @@ impl Volume {
                     .session_by_id(session)
                     .await?
                     .ok_or_else(|| Error::not_found("the session is gone"))?;
+                let name = shown_path(path);
+                match self.walk_as(who, session.root, path).await? {
+                    Walked::Found(_, guard) => permit(who, &guard, Act::Write, &name)?,
+                    Walked::Missing(_, dir) => permit(who, &dir, Act::MakeIn, &format!("the directory of {name}"))?,
+                }
                 let bytes = path.iter().map(Name::as_bytes).collect::<Vec<_>>().join(&b'/');
-                let done = self.store.restore(&session, &bytes, version).await?;
+                let chosen = self.store.restorable(&session, &bytes, version).await?;
+                // The directories that it lay in may be gone: what they let through counts all the same.
+                permit(who, &self.guard(Guarded::Artifact(chosen.id)).await?, Act::See, &name)?;
+                let done = self.store.restore_artifact(chosen.id).await?;
                 Ok(Answer::new(done.id.to_string(), done.to_json()))
             }
             Command::Usage => {
@@ -242,12 +256,11 @@ impl Volume {
         Ok((found.id, rest))
     }
 
-    async fn artifact_at(self: &Arc<Self>, session: SessionId, path: &[Name]) -> Result<Artifact> {
+    async fn artifact_at(self: &Arc<Self>, session: SessionId, path: &[Name], who: &Who, act: Act) -> Result<Artifact> {
         let (session, path) = self.in_session(session, path).await?;
-        let root = self.root_of(session).await?;
-        let attr = match self.walk(root, path).await {
-            Err(e) if e.kind == Kind::NotFound => return Err(self.absence(session, path).await.unwrap_or(e)),
-            found => found?,
+        let attr = match self.walk_as(who, self.root_of(session).await?, path).await? {
+            Walked::Found(attr, guard) => permit(who, &guard, act, &shown_path(path)).map(|()| attr)?,
+            Walked::Missing(e, _) => return Err(self.absence(session, path).await.unwrap_or(e)),
         };
         // A file that is being written has an ID once it is committed.
         self.settle_birth(attr.ino).await?;
@@ -265,19 +278,41 @@ impl Volume {
         self.store.absence(&session, &path.iter().map(Name::as_bytes).collect::<Vec<_>>().join(&b'/')).await
     }
 
-    async fn root_of(&self, session: SessionId) -> Result<Ino> {
+    /// # Errors
+    /// `Forbidden` when the session is neither `who`'s nor is `who` root.
+    async fn owns(&self, session: SessionId, who: &Who, verb: &str) -> Result<()> {
+        let guard = self.guard(Guarded::Inode(self.root_of(session).await?)).await?;
+        if may(who, &guard, Act::Own) {
+            return Ok(());
+        }
+        let (uid, owner) = (who.uid, guard.own.uid);
+        let text = format!("uid {uid} may not {verb} this session: only its owner (uid {owner}) and root may");
+        Err(Error::new(Kind::Forbidden, text))
+    }
+
+    pub(super) async fn root_of(&self, session: SessionId) -> Result<Ino> {
         let found = self.store.catalog.session_by_id(session).await?;
         found.map(|s| s.root).ok_or_else(|| Error::not_found("the session is gone"))
     }
 
-    async fn ctl_link(self: &Arc<Self>, session: SessionId, target: Target, ttl: Option<Ttl>) -> Result<Answer> {
+    async fn ctl_link(
+        self: &Arc<Self>,
+        session: SessionId,
+        who: &Who,
+        target: Target,
+        ttl: Option<Ttl>,
+    ) -> Result<Answer> {
         let target = match target {
             Target::Here => LinkTarget::Session(self.needs_session(session)?),
             Target::Path(path) => match self.in_session(session, &path).await? {
                 (session, []) => LinkTarget::Session(session),
-                _ => LinkTarget::Artifact(self.linkable(session, &path).await?.id),
+                _ => LinkTarget::Artifact(self.linkable(session, &path, who).await?.id),
             },
         };
+        if let LinkTarget::Session(session) = target {
+            // It shows every file, also those of others and those that come.
+            self.owns(session, who, "link all of").await?;
+        }
         let new = self.store.create_link(target, ttl).await?;
         let mut value = link_json(&new.link);
         value["url"] = json!(new.url);
@@ -286,8 +321,8 @@ impl Volume {
     }
 
     /// What a link is to lead to. A last word that was to be a time to live and is none is called that, where the rest names a file.
-    async fn linkable(self: &Arc<Self>, session: SessionId, path: &[Name]) -> Result<Artifact> {
-        let missing = match self.artifact_at(session, path).await {
+    async fn linkable(self: &Arc<Self>, session: SessionId, path: &[Name], who: &Who) -> Result<Artifact> {
+        let missing = match self.artifact_at(session, path, who, Act::Read).await {
             Err(e) if matches!(e.kind, Kind::NotFound | Kind::Deleted | Kind::Expired) => e,
             done => return done,
         };
@@ -296,7 +331,7 @@ impl Volume {
         let (head, word) = (last.as_bytes()[..at].trim_ascii_end(), &last.as_bytes()[at + 1..]);
         if let Ok(head) = Name::new(head)
             && word.first().is_some_and(u8::is_ascii_digit)
-            && self.artifact_at(session, &[dirs, &[head]].concat()).await.is_ok()
+            && self.artifact_at(session, &[dirs, &[head]].concat(), who, Act::Read).await.is_ok()
         {
             let text = format!("'{}' is not a time to live: say 90m, 12h, 7d or never", display_bytes(word));
             return Err(Error::invalid(text));
@@ -304,16 +339,46 @@ impl Volume {
         Err(missing)
     }
 
-    async fn ctl_links(&self, session: SessionId, target: Option<LinkTarget>) -> Result<Answer> {
-        let mut links = self.store.links(target).await?;
-        if session != SessionId::NONE {
-            for link in self.store.links(None).await? {
-                if let LinkTarget::Artifact(id) = link.target
-                    && let Some(a) = self.store.catalog.artifact(self.store.tenant.id, id, self.now()).await?
-                    && a.session == session
-                {
-                    links.push(link);
-                }
+    /// The session that a link leads into, if it is `session` (NONE: any), and what stands before its target.
+    async fn link_guard(&self, session: SessionId, target: LinkTarget) -> Result<Option<(SessionId, Guard)>> {
+        let (of, guarded) = match target {
+            LinkTarget::Session(of) => (of, None),
+            // Also one that has expired: its links are there still.
+            LinkTarget::Artifact(id) => match self.store.catalog.former(self.store.tenant.id, id).await? {
+                Some(artifact) => (artifact.session, Some(Guarded::Artifact(id))),
+                // Gone for good: nothing says any more whose it was.
+                None => (SessionId::NONE, Some(Guarded::Inode(self.root))),
+            },
+        };
+        if session != SessionId::NONE && of != session {
+            return Ok(None);
+        }
+        let guarded = match guarded {
+            Some(guarded) => guarded,
+            None => Guarded::Inode(self.root_of(of).await?),
+        };
+        Ok(self.store.catalog.guard(guarded, self.root).await?.map(|guard| (of, guard)))
+    }
+
+    /// A link ends by the hand of one who could change what it shows.
+    async fn may_revoke(&self, session: SessionId, who: &Who, id: &str) -> Result<()> {
+        let missing = || Error::not_found(format!("there is no link '{id}' here"));
+        let link = self.store.links(None).await?.into_iter().find(|l| l.id == id).ok_or_else(missing)?;
+        let (of, guard) = self.link_guard(session, link.target).await?.ok_or_else(missing)?;
+        let act = if matches!(link.target, LinkTarget::Session(_)) { Act::Own } else { Act::Write };
+        if of != SessionId::NONE && self.owns(of, who, "revoke").await.is_ok() {
+            return Ok(());
+        }
+        permit(who, &guard, act, "what this link shows")
+    }
+
+    async fn ctl_links(&self, session: SessionId, who: &Who) -> Result<Answer> {
+        let mut links = Vec::new();
+        for link in self.store.links(None).await? {
+            if let Some((_, guard)) = self.link_guard(session, link.target).await?
+                && may(who, &guard, Act::List)
+            {
+                links.push(link);
             }
         }
         let now = self.now();
@@ -337,7 +402,8 @@ impl Volume {
     async fn ctl_status(&self, session: SessionId) -> Result<Answer> {
         let scope = (session != SessionId::NONE).then_some(session);
         let pending = self.store.catalog.pending(scope, None).await?;
-        let writing = self.live.lock().values().filter(|l| l.state.lock().writers > 0).count();
+        let here = |of: SessionId| scope.is_none_or(|session| session == of);
+        let writing = self.live.lock().values().filter(|l| here(l.session) && l.state.lock().writers > 0).count();
         let saving = self.busy();
         let sealed = match scope {
             Some(id) => self.store.catalog.session_by_id(id).await?.is_some_and(|s| s.sealed.is_some()),
@@ -352,7 +418,7 @@ impl Volume {
         );
         if let Some(e) = &error {
             plain.push_str(": ");
-            plain.push_str(e);
+            plain.push_str(&visible(e));
         }
         let value = json!({
             "writing": writing, "saving": saving, "pending": pending.artifacts, "pending_bytes": pending.bytes,
@@ -384,7 +450,7 @@ impl Answer {
 
 fn refusal(e: &Error, format: Format) -> String {
     match format {
-        Format::Plain => format!("error: {e}\n"),
+        Format::Plain => format!("error: {}\n", visible(&e.message)),
         Format::Json => {
             let code = format!("{:?}", e.kind);
             format!(
@@ -393,6 +459,10 @@ fn refusal(e: &Error, format: Format) -> String {
             )
         }
     }
+}
+
+fn shown_path(path: &[Name]) -> String {
+    path.iter().map(Name::to_string).collect::<Vec<_>>().join("/")
 }
 
 fn target_text(target: LinkTarget) -> String {

@@ -1,12 +1,11 @@
 //! Listing a directory: what the catalog holds and what is not committed yet, in cookie order.
 
 use crate::artifact::ids::Ino;
-use crate::artifact::name::Name;
+use crate::artifact::permission::Who;
 use crate::artifact::{Kind, Result};
 
-use super::Volume;
 use super::attr::Attr;
-use super::hidden;
+use super::{Caller, Volume, hidden};
 
 /// One entry of a listing; `cookie` is where the next page starts after it.
 pub struct Listed {
@@ -23,9 +22,9 @@ impl Volume {
     ///
     /// # Errors
     /// `NotFound` when the directory is gone.
-    pub async fn list(&self, dir: Ino, cookie: u64) -> Result<Vec<Listed>> {
+    pub async fn list(&self, dir: Ino, cookie: u64, caller: Caller) -> Result<Vec<Listed>> {
         if hidden::is_hidden(dir) {
-            return self.list_hidden(dir, cookie).await;
+            return self.list_hidden(dir, cookie, &Who::is_calling(caller)).await;
         }
         if self.scratch.is(dir) {
             return self.scratch_dir(dir, cookie).await;
@@ -76,17 +75,5 @@ impl Volume {
             Some((parent, _)) => self.getattr(parent).await,
             None => Ok(fallback),
         }
-    }
-
-    /// For messages and the control file: the inode at a path inside the session of `root`.
-    ///
-    /// # Errors
-    /// `NotFound`, `Invalid`.
-    pub async fn walk(&self, root: Ino, names: &[Name]) -> Result<Attr> {
-        let mut attr = self.getattr(root).await?;
-        for name in names {
-            attr = self.lookup(attr.ino, name).await?;
-        }
-        Ok(attr)
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::artifact::aside::{Aside, Put, put};
 use crate::artifact::ids::Ino;
 use crate::artifact::metadata::Metadata;
+use crate::artifact::permission::{Act, Who};
 use crate::artifact::record::{Artifact, Labels, NodeKind};
 use crate::artifact::time::{Timestamp, Ttl};
 use crate::artifact::xattr::{Attr, Fact, list, value};
@@ -15,7 +16,7 @@ use crate::catalog::{LabelChange, MustExist};
 
 use super::io::OVERTAKEN;
 use super::live::Live;
-use super::{Volume, hidden};
+use super::{Caller, Volume, hidden};
 
 /// What carries the attributes.
 enum Subject {
@@ -67,7 +68,14 @@ impl Volume {
 
     /// # Errors
     /// `NoSuchAttribute`, `NotFound`.
-    pub async fn getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+    pub async fn getxattr(&self, ino: Ino, name: &[u8], caller: Caller) -> Result<Vec<u8>> {
+        if hidden::is_hidden(ino) {
+            self.pass_hidden(ino, &Who::is_calling(caller), Act::Read).await?;
+        }
+        self.xattr(ino, name).await
+    }
+
+    pub(super) async fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         if self.scratch.is(ino) {
             return self.scratch_getxattr(ino, name).await;
         }
@@ -146,7 +154,14 @@ impl Volume {
     ///
     /// # Errors
     /// `NotFound`.
-    pub async fn listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
+    pub async fn listxattr(&self, ino: Ino, caller: Caller) -> Result<Vec<u8>> {
+        if hidden::is_hidden(ino) {
+            self.pass_hidden(ino, &Who::is_calling(caller), Act::Read).await?;
+        }
+        self.xattrs(ino).await
+    }
+
+    pub(super) async fn xattrs(&self, ino: Ino) -> Result<Vec<u8>> {
         if self.scratch.is(ino) {
             return self.scratch_listxattr(ino);
         }

@@ -46,6 +46,7 @@ pub mod live;
 mod nameless;
 pub mod open;
 pub mod overlay;
+mod permit;
 pub mod process;
 mod removed;
 pub mod rename;
@@ -77,7 +78,7 @@ use crate::staging::journal::Journal;
 use control::Answers;
 use grow::Growing;
 use handles::Handles;
-use hidden::Hidden;
+use hidden::{Hidden, Listings};
 use live::Live;
 use overlay::Overlay;
 
@@ -120,6 +121,7 @@ pub struct Volume {
     room_seen: room::Seen,
     handles: Handles,
     hidden: Hidden,
+    listings: Listings,
     scratch: scratch::Scratch,
     answers: Answers,
     writers: process::Writers,
@@ -167,6 +169,7 @@ impl Volume {
         let first = store.catalog.reserve(RESERVE).await?;
         Ok(Arc::new(Self {
             hidden: Hidden::default(),
+            listings: Listings::default(),
             scratch: scratch::Scratch::open(store.scratch_root(), store.options.scratch_limit)?,
             store,
             root,

@@ -27,6 +27,13 @@ pub fn process(tid: u32) -> Option<Process> {
     Some(Process { tgid: field("Tgid:")?, ppid: field("PPid:")?, pgid })
 }
 
+/// The further groups of the thread `tid` (proc(5)); none when it is gone or hidden.
+pub fn groups(tid: u32) -> Vec<u32> {
+    let Ok(status) = fs::read_to_string(format!("/proc/{tid}/status")) else { return Vec::new() };
+    let line = status.lines().find_map(|l| l.strip_prefix("Groups:")).unwrap_or_default();
+    line.split_whitespace().filter_map(|group| group.parse().ok()).collect()
+}
+
 /// Signals that end a process by default (signal(7)), as bits of the masks in `/proc/PID/status`.
 const ENDING: u64 = {
     let signals = [

@@ -11,10 +11,10 @@ use crate::artifact::{Error, Kind, Result};
 use crate::catalog::RenameMode;
 use crate::staging::journal::Record;
 
-use super::Volume;
 use super::live::Pending;
 use super::overlay::Entry;
 use super::tree::Found;
+use super::{Caller, Volume};
 
 /// Counts a rename at its begin and at its end, however it ends.
 struct Moving<'a>(&'a AtomicU64);
@@ -35,10 +35,16 @@ impl Drop for Moving<'_> {
 impl Volume {
     /// # Errors
     /// As rename(2): `CrossSession` between sessions, `Exists` with [`RenameMode::NoReplace`], …
-    pub async fn rename(self: &Arc<Self>, from: (Ino, &Name), to: (Ino, &Name), mode: RenameMode) -> Result<()> {
+    pub async fn rename(
+        self: &Arc<Self>,
+        from: (Ino, &Name),
+        to: (Ino, &Name),
+        mode: RenameMode,
+        caller: Caller,
+    ) -> Result<()> {
         let _moving = Moving::begin(&self.renames);
         if super::hidden::is_hidden(from.0) {
-            return Box::pin(self.restore_hidden(from, to, mode)).await;
+            return Box::pin(self.restore_hidden(from, to, mode, caller)).await;
         }
         if self.scratch_rename(from, to, mode).await? {
             return Ok(());

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino};
 use crate::artifact::name::Name;
 use crate::artifact::openfile::Why;
+use crate::artifact::permission::{Act, Who};
 use crate::artifact::record::NodeKind;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::guard::Guarded;
 use crate::catalog::{Origin, RenameMode};
 
 use super::handles::Handle;
 use super::hidden::{What, is_hidden};
+use super::permit::permit;
 use super::tree::Found;
 use super::{Caller, Volume};
 
@@ -40,16 +43,18 @@ impl Volume {
         text
     }
 
-    /// The deleted artifact that `.trash/NAME` shows.
-    async fn in_trash(&self, dir: Ino, name: &Name) -> Result<ArtifactId> {
-        let What::Trash(session) = self.hidden.what(dir)? else {
+    /// The deleted artifact that `.trash/NAME` shows, for one who may take the name of a file away where it was.
+    async fn in_trash(&self, dir: Ino, name: &Name, caller: Caller) -> Result<ArtifactId> {
+        let trash = self.hidden.what(dir)?;
+        if !matches!(trash, What::Trash(_)) {
             return Err(Error::new(Kind::Reserved, "outputfs keeps this directory for itself"));
+        }
+        let Some(What::Trashed(id)) = self.listed(&trash, name).await? else {
+            return Err(Error::not_found(format!("{name}: not in the trash")));
         };
-        let listed = self.trashed(session).await?;
-        let found = listed.into_iter().find(|l| l.name == name.as_bytes());
-        found
-            .and_then(|l| self.hidden_artifact(l.attr.ino))
-            .ok_or_else(|| Error::not_found(format!("{name}: not in the trash")))
+        let who = Who::is_calling(caller);
+        permit(&who, &self.guard(Guarded::Artifact(id)).await?, Act::Remove, &name.to_string())?;
+        Ok(id)
     }
 
     /// `mv .trash/NAME TO`: restored under that name, as a new version of what stands there.
@@ -58,8 +63,9 @@ impl Volume {
         from: (Ino, &Name),
         to: (Ino, &Name),
         mode: RenameMode,
+        caller: Caller,
     ) -> Result<()> {
-        let artifact = self.in_trash(from.0, from.1).await?;
+        let artifact = self.in_trash(from.0, from.1, caller).await?;
         if is_hidden(to.0) {
             return Err(Error::new(Kind::Reserved, "outputfs keeps this directory for itself"));
         }
@@ -83,8 +89,8 @@ impl Volume {
     }
 
     /// `rm .trash/NAME`: gone for good.
-    pub(super) async fn purge_hidden(&self, dir: Ino, name: &Name) -> Result<()> {
-        let artifact = self.in_trash(dir, name).await?;
+    pub(super) async fn purge_hidden(&self, dir: Ino, name: &Name, caller: Caller) -> Result<()> {
+        let artifact = self.in_trash(dir, name, caller).await?;
         self.store.purge(&[artifact]).await.map(drop)
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
+use crate::artifact::permission::Who;
 use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{NewNode, Removed};
@@ -35,9 +36,14 @@ impl Volume {
 
     /// # Errors
     /// `NotFound`, and what the catalog says.
-    pub async fn lookup(&self, parent: Ino, name: &Name) -> Result<Attr> {
+    pub async fn lookup(&self, parent: Ino, name: &Name, caller: Caller) -> Result<Attr> {
+        self.look(parent, name, || Who::is_calling(caller)).await
+    }
+
+    /// As [`Self::lookup`]; who asks is found out where it matters.
+    pub(super) async fn look(&self, parent: Ino, name: &Name, who: impl FnOnce() -> Who) -> Result<Attr> {
         if hidden::is_hidden(parent) || name.is_reserved() {
-            if let Some(attr) = self.lookup_hidden(parent, name).await? {
+            if let Some(attr) = self.lookup_hidden(parent, name, &who()).await? {
                 return Ok(attr);
             }
             if hidden::is_hidden(parent) {
@@ -95,9 +101,9 @@ impl Volume {
 
     /// # Errors
     /// `NotFound`, or `Invalid` when it is no symlink.
-    pub async fn readlink(&self, ino: Ino) -> Result<Vec<u8>> {
+    pub async fn readlink(&self, ino: Ino, caller: Caller) -> Result<Vec<u8>> {
         if hidden::is_hidden(ino) {
-            return self.hidden_target(ino).await;
+            return self.hidden_target(ino, &Who::is_calling(caller)).await;
         }
         if self.scratch.is(ino) {
             return self.scratch_readlink(ino);
@@ -193,7 +199,7 @@ impl Volume {
     /// `NotFound`, `IsADirectory`, `Sealed`.
     pub async fn unlink(&self, parent: Ino, name: &Name, caller: Caller) -> Result<()> {
         if hidden::is_hidden(parent) {
-            return self.purge_hidden(parent, name).await;
+            return self.purge_hidden(parent, name, caller).await;
         }
         if self.scratch.is(parent) || self.find(parent, name).await?.is_none() {
             if !self.scratch.is(parent) {

@@ -68,6 +68,7 @@ impl Volume {
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(FOLLOW_EVERY).await;
+                    following.listings.drop_idle();
                     following.follow_writers().await;
                     following.part_from_writers().await;
                 }

@@ -110,7 +110,7 @@ pub async fn revoke_link(
     headers: HeaderMap,
     RawForm(body): RawForm,
 ) -> Result<Response, Problem> {
-    checked(&operator, &headers, &body)?;
+    checked(&app, &operator, &headers, &body)?;
     app.store.revoke_link(&id).await?;
     Ok(to("/links"))
 }
@@ -179,7 +179,7 @@ pub async fn make_key(
     headers: HeaderMap,
     RawForm(body): RawForm,
 ) -> Result<Response, Problem> {
-    let form = checked(&operator, &headers, &body)?;
+    let form = checked(&app, &operator, &headers, &body)?;
     let scopes = form.all("scope").map(str::parse::<Scope>).collect::<Result<Vec<_>, _>>()?;
     match app.store.create_key(form.get("name").trim(), scopes, None).await {
         Ok(made) => keys_page(&app, &operator, StatusCode::CREATED, &made_key(&made)).await,
@@ -208,7 +208,7 @@ pub async fn revoke_key(
     headers: HeaderMap,
     RawForm(body): RawForm,
 ) -> Result<Response, Problem> {
-    checked(&operator, &headers, &body)?;
+    checked(&app, &operator, &headers, &body)?;
     app.store.revoke_key(&id).await?;
     Ok(to("/keys"))
 }

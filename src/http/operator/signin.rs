@@ -143,10 +143,10 @@ impl Form {
 ///
 /// # Errors
 /// 403.
-pub fn checked(operator: &Operator, headers: &HeaderMap, body: &[u8]) -> Result<Form, Problem> {
+pub fn checked(app: &App, operator: &Operator, headers: &HeaderMap, body: &[u8]) -> Result<Form, Problem> {
     let form = Form::read(body);
     let same: bool = form.get("csrf").as_bytes().ct_eq(operator.csrf.as_bytes()).into();
-    if same && from_here(headers) { Ok(form) } else { Err(foreign()) }
+    if same && from_here(app.api.trust_proxy, headers) { Ok(form) } else { Err(foreign()) }
 }
 
 fn foreign() -> Problem {
@@ -155,13 +155,15 @@ fn foreign() -> Problem {
 }
 
 /// Browsers say where a form was; what says nothing is no browser, and has no cookie to be misused.
-fn from_here(headers: &HeaderMap) -> bool {
+fn from_here(trust_proxy: bool, headers: &HeaderMap) -> bool {
     let said = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
     if let Some(site) = said("sec-fetch-site") {
         return site == "same-origin" || site == "none";
     }
     let Some(origin) = said("origin") else { return true };
-    let host = said("x-forwarded-host").or_else(|| said("host"));
+    // A proxy's word is only that where one stands before us.
+    let forwarded = if trust_proxy { said("x-forwarded-host") } else { None };
+    let host = forwarded.or_else(|| said("host"));
     host.is_some() && origin.split_once("://").map(|(_, h)| h) == host
 }
 
@@ -198,7 +200,7 @@ pub async fn sign_in(
     headers: HeaderMap,
     RawForm(body): RawForm,
 ) -> Result<Response, Problem> {
-    if !from_here(&headers) {
+    if !from_here(app.api.trust_proxy, &headers) {
         return Err(foreign());
     }
     let client = app.client(&headers, peer.as_ref().map(|p| &p.0));
@@ -223,7 +225,7 @@ pub async fn sign_out(
     headers: HeaderMap,
     RawForm(body): RawForm,
 ) -> Result<Response, Problem> {
-    checked(&operator, &headers, &body)?;
+    checked(&app, &operator, &headers, &body)?;
     app.operators.leave(&operator.token);
     let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response();
     set_cookie(&mut response, &app, &headers, "", 0);
@@ -260,13 +262,17 @@ mod tests {
 
     #[test]
     fn forms_of_other_pages_are_told_from_ours() {
-        let from = |pairs: &[(&'static str, &str)]| {
+        let via = |trust_proxy: bool, pairs: &[(&'static str, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {
                 headers.insert(*name, value.parse().unwrap());
             }
-            from_here(&headers)
+            from_here(trust_proxy, &headers)
         };
+        let from = |pairs: &[(&'static str, &str)]| via(false, pairs);
+        // Another host's word counts where a proxy gave it.
+        let forwarded = [("origin", "https://h"), ("x-forwarded-host", "h"), ("host", "inside:1")];
+        assert!(via(true, &forwarded) && !via(false, &forwarded));
         assert!(from(&[("sec-fetch-site", "same-origin")]));
         assert!(!from(&[("sec-fetch-site", "cross-site")]) && !from(&[("sec-fetch-site", "same-site")]));
         assert!(from(&[("origin", "http://h:1"), ("host", "h:1")]));

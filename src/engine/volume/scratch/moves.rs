@@ -483,8 +483,8 @@ impl Volume {
     /// `NoSpace` when the disk of the state directory takes fewer than we do: nothing is to be lost without a word.
     pub(super) async fn carry_attributes(&self, ino: Ino, path: &Path) -> Result<()> {
         let mut all = Vec::new();
-        for name in self.listxattr(ino).await?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
-            all.push((name.to_vec(), self.getxattr(ino, name).await?));
+        for name in self.xattrs(ino).await?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+            all.push((name.to_vec(), self.xattr(ino, name).await?));
         }
         let labels = self.store.catalog.labels(ino).await?;
         for (name, value) in [("agent_id", labels.agent_id), ("ttl", labels.ttl), ("content_type", labels.content_type)]
