@@ -1,4 +1,5 @@
-//! Attributes of a file that are no metadata: whatever else a disk would keep under `user.`, kept as it is (DESIGN §4).
+//! Attributes of a file that are no metadata: whatever else a disk would keep under `user.`, kept as it is
+//! (DESIGN §4).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::error::{Error, Kind, Result};
 use super::metadata::{Metadata, VALUE_MAX, check_key};
 
-/// Bytes of the values together that one file carries, and of the names: what one `getxattr` and one `listxattr` can answer.
+/// Bytes of the values together that one file carries, and of the names: what one `getxattr` and one `listxattr` can
+/// answer.
 pub const ASIDE_MAX: usize = 64 << 10;
 
 /// Name (without `user.`) and value, any bytes.
@@ -73,7 +75,8 @@ impl Aside {
     }
 }
 
-/// Sets `user.<name>`: metadata when name and value fit its rules and it has room, else aside. What it was before, it is no more.
+/// Sets `user.<name>`: metadata when name and value fit its rules and it has room, else aside. What it was before, it
+/// is no more.
 ///
 /// # Errors
 /// `ENOSPC`; then nothing changed.

@@ -37,8 +37,8 @@ impl Store {
         .await
     }
 
-    /// Puts the bytes where no staging file is needed any more (the row itself or the store), and answers the record to commit. After
-    /// `BlobGone` the caller comes again with `may_be_known: false`.
+    /// Puts the bytes where no staging file is needed any more (the row itself or the store), and answers the record to
+    /// commit. After `BlobGone` the caller comes again with `may_be_known: false`.
     ///
     /// # Errors
     /// As [`Store::ingest`], but for those of the transaction.

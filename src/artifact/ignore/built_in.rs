@@ -1,13 +1,13 @@
 //! What editors, downloaders and libraries leave beside the files that they are asked to write.
 //!
-//! A rule is in the table when the program by itself makes that name on the way to another one, or to keep state of its own, and
-//! no agent would call a result so. Names that a program draws at random without a mark of its own (`sedXXXXXX`, mkstemp's
-//! `tmpXXXXXXXX`, Qt's `name.XXXXXX`, rsync's `.name.XXXXXX`, the AWS CLI's `name.1a2B3c4D`, Helix's
-//! `nameXXXXXX.bck`) cannot be told from
-//! a result's: they become artifacts, and the rename that ends the save makes of them what was meant.
+//! A rule is in the table when the program by itself makes that name on the way to another one, or to keep state of
+//! its own, and no agent would call a result so. Names that a program draws at random without a mark of its own
+//! (`sedXXXXXX`, mkstemp's `tmpXXXXXXXX`, Qt's `name.XXXXXX`, rsync's `.name.XXXXXX`, the AWS CLI's `name.1a2B3c4D`,
+//! Helix's `nameXXXXXX.bck`) cannot be told from a result's: they become artifacts, and the rename that ends the save
+//! makes of them what was meant.
 //!
-//! Looked at, and found to leave nothing of their own in the folder: nano, micro, Zed, Eclipse, RStudio, IDLE, pandas, NumPy,
-//! matplotlib, openpyxl, ffmpeg, ImageMagick, pandoc, wget, curl.
+//! Without a rule, since what they leave beside a file has no mark of its own or lies elsewhere: micro, Eclipse, RStudio,
+//! IDLE, pandas, NumPy, matplotlib, openpyxl, ffmpeg, ImageMagick, pandoc, wget, curl.
 
 /// Pattern, who makes it, and where that is written. Rules without a `/` at their end are for files alone.
 pub const BUILT_IN: [(&str, &str, &str); 71] = [

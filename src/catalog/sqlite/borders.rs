@@ -105,8 +105,8 @@ fn take(c: &Connection, origin: Origin, entry: &Entry, now: Timestamp, gone: &mu
     renumber(c, entry.node.ino)
 }
 
-/// The directory lives on as scratch under its number, and may come back with it: what is kept of it for the paths of its deleted
-/// artifacts gets another.
+/// The directory lives on as scratch under its number, and may come back with it: what is kept of it for the paths of
+/// its deleted artifacts gets another.
 fn renumber(c: &Connection, dir: Ino) -> Result<()> {
     if !c.prepare_cached("SELECT 1 FROM inodes WHERE ino = ?")?.exists([int(dir.0)])? {
         return Ok(());

@@ -192,6 +192,35 @@ mod tests {
         assert_eq!([stored(1), stored(2)], [Ok(25), Ok(7)]);
     }
 
+    /// At the bytes of what a version before had committed nobody looked: the type that was guessed then counts for them.
+    #[test]
+    fn types_of_an_older_file_follow_the_name() {
+        use super::super::{artifacts, audit};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        let old = Connection::open(&path).unwrap();
+        let run = |scripts: &[&str]| scripts.iter().for_each(|script| old.execute_batch(script).unwrap());
+        // Before the audit trail: its triggers want functions of the writing connection.
+        run(&MIGRATIONS[..7]);
+        run(&[
+            "INSERT INTO artifacts(id, tenant, session, ino, parent, name, version, content_type, guessed_type, size, \
+            hash, metadata, labels, created, life) VALUES (zeroblob(16), 1, 1, 5, 1, CAST('f' AS BLOB), 1, 'text/plain', \
+            'text/plain', 1, zeroblob(32), '{}', '{}', 0, 0)",
+        ]);
+        run(&MIGRATIONS[7..13]);
+        old.pragma_update(None, "user_version", 13).unwrap();
+        drop(old);
+        let conn = open_writer(&path).unwrap();
+        audit::equip(&conn, std::sync::Arc::new(|| crate::artifact::time::Timestamp(0))).unwrap();
+        for (name, expected) in [("f.csv", "text/csv"), ("f", "text/plain")] {
+            let id = crate::artifact::ids::ArtifactId(ulid::Ulid::nil());
+            let name = crate::artifact::name::Name::new(name.as_bytes()).unwrap();
+            artifacts::refile(&conn, id, crate::artifact::ids::Ino(1), &name).unwrap();
+            let found: String = conn.query_row("SELECT content_type FROM artifacts", [], |r| r.get(0)).unwrap();
+            assert_eq!(found, expected);
+        }
+    }
+
     #[test]
     fn opening_again_migrates_nothing() {
         let dir = tempfile::tempdir().unwrap();

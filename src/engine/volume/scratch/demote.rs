@@ -1,5 +1,5 @@
-//! Directories, symlinks and special files that become scratch: what is below them goes to the trash in one transaction, a copy of
-//! it into the scratch tree.
+//! Directories, symlinks and special files that become scratch: what is below them goes to the trash in one
+//! transaction, a copy of it into the scratch tree.
 
 use std::collections::HashMap;
 use std::fs;

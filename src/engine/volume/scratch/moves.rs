@@ -70,7 +70,7 @@ impl Volume {
             return if target.is_some() {
                 Err(across())
             } else {
-                self.promote_tree(from, to, mode, session).await.map(|()| true)
+                Box::pin(self.promote_tree(from, to, mode, session)).await.map(|()| true)
             };
         }
         self.promote(from, to, mode, &meta, session).await?;
@@ -346,7 +346,7 @@ impl Volume {
         let demoted = match source {
             Found::Pending(live) => self.demote_pending(&live, from, to).await?,
             Found::Committed(node) if node.kind != NodeKind::File => {
-                self.demote_tree(&node, from, to, session).await?;
+                Box::pin(self.demote_tree(&node, from, to, session)).await?;
                 true
             }
             Found::Committed(node) => self.demote(&node, from, to, session).await?,
