@@ -61,8 +61,8 @@ pub fn refile(c: &Connection, id: ArtifactId, parent: Ino, name: &Name) -> Resul
         .prepare_cached("SELECT coalesce(bytes_type, guessed_type) FROM artifacts WHERE id = ?")?
         .query_row([id_bytes(id)], |r| r.get(0))?;
     c.prepare_cached(
-        "UPDATE artifacts SET parent = ?1, name = ?2, version = ?3, bytes_type = coalesce(bytes_type, guessed_type), guessed_type = ?4, \
-         content_type = coalesce(labels ->> '$.content_type', ?4) WHERE id = ?5",
+        "UPDATE artifacts SET parent = ?1, name = ?2, version = ?3, guessed_type = ?4, \
+         bytes_type = coalesce(bytes_type, guessed_type), content_type = coalesce(labels ->> '$.content_type', ?4) WHERE id = ?5",
     )?
     .execute(params![
         int(parent.0),
