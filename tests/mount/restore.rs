@@ -52,7 +52,16 @@ fn a_restored_file_is_what_it_was(m: &TestMount) {
     let number = sh("getfattr --only-values -n user.artifact.version f", m.path());
     sh("echo two > f; chmod 666 f; chown 0:0 f; touch f", m.path());
     m.sandbox().cli("restore", &["s1/f", &number]);
-    back("by the version's number");
+    wait_until("by the version's number", SHOWS, || {
+        m.join("f").exists() && but_its_mtime(&shape(m)) == but_its_mtime(&was)
+    });
+}
+
+/// Without passthrough the kernel tells of the time of a write before the close: the version before it has that time then.
+fn but_its_mtime(shape: &str) -> String {
+    let mut words: Vec<&str> = shape.split(' ').collect();
+    words.remove(3);
+    words.join(" ")
 }
 
 fn an_emptied_trash_ends_earlier_versions(m: &TestMount) {
@@ -113,8 +122,8 @@ fn a_session_goes_and_comes_back_as_a_directory() {
     assert_eq!(sh(all, m.path()), "a\nb\n640\nnew");
 
     // The same by the command, and by it alone where nothing is mounted by itself.
-    let told = json(&sandbox, "session", &["rm", "run_42", "old"].as_slice());
-    assert_eq!(told["removed"], "run_42");
+    let told = sandbox.cli("session", &["rm", "run_42", "old"]);
+    assert_eq!(told.lines().count(), 2, "{told}");
     wait_until("both are gone on the mount", SHOWS, || sh("ls", m.path()).is_empty());
     assert_eq!(sessions(), 0);
     sandbox.cli("restore", &["old"]);
