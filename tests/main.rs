@@ -4,6 +4,7 @@
 mod arrows;
 mod cli;
 mod contract;
+mod history;
 mod http;
 mod mcp;
 mod mount;

@@ -36,7 +36,12 @@ pub async fn run(context: &Context, args: PushArgs) -> Outcome {
     if closed.is_ok() {
         // Closing moves small files into the store: the records say so now.
         for artifact in &mut done {
-            *artifact = store.artifact(&artifact.id.to_string()).await?;
+            match store.artifact(&artifact.id.to_string()).await {
+                Ok(now) => *artifact = now,
+                // Removed by somebody since: it was stored all the same, which is what is told.
+                Err(e) if matches!(e.kind, Kind::NotFound | Kind::Deleted | Kind::Expired) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
     }
     let items: Vec<_> = done.iter().map(Artifact::to_json).collect();
