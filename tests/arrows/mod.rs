@@ -311,5 +311,6 @@ mod can_fail {
         assert!(shell::long(&"true\n".repeat(16)));
         assert!(shell::long(&format!("python3 - <<'X'\nimport os\n{}X", "pass\n".repeat(20))));
         assert!(!shell::long(&format!("\nimport os\n{}", "pass\n".repeat(20))));
+        assert!(!shell::long(&format!("python3 -c '\n{}'", "pass\n".repeat(20))));
     }
 }

@@ -17,10 +17,18 @@ const AND: &str = "what fails before this list's last `&&` is ignored: `;`, or `
 /// A script above this is a program, and belongs into Python or Rust.
 pub const MAX_LINES: usize = 15;
 
-/// Whether it is a shell script, and a long one. Python that is run as such begins with its imports.
+/// Whether it is a shell script, and a long one. Python that is run as such begins with its imports; what a word of the
+/// script holds (a program for `python3 -c`) is not the script's own.
 pub fn long(script: &str) -> bool {
-    let python = script.trim_start().starts_with("import ") || script.trim_start().starts_with("from ");
-    script.lines().count() > MAX_LINES && !python
+    let lines = script.lines().count();
+    if lines <= MAX_LINES || script.trim_start().starts_with("import ") || script.trim_start().starts_with("from ") {
+        return false;
+    }
+    let within: usize = tokens(script, 0, &mut Vec::new())
+        .iter()
+        .map(|(_, token)| if let Token::Word(word) = token { word.matches('\n').count() } else { 0 })
+        .sum();
+    lines.saturating_sub(within) > MAX_LINES
 }
 
 /// Every assertion in the script that cannot fail.

@@ -1,6 +1,6 @@
 //! Hidden entries and the control file, to a local user who may not see everything (`--allow-other`).
 
-use crate::support::{MountOptions, Store, TestMount, sh};
+use crate::support::{MountOptions, Store, TestMount, python, sh};
 
 /// Functions for what uid 65534 tries: `nobody PROGRAM` runs Python as that user, `fails ERRNO CALL…` wants it refused.
 const NOBODY: &str = r#"
@@ -205,8 +205,8 @@ PY"#,
 #[test]
 fn a_long_listing_of_hidden_entries_is_linear() {
     let m = TestMount::with(Store::Local, MountOptions::new().args(&["--durability", "local"]));
-    sh(
-        r#"python3 - <<'PY'
+    python(
+        r#"
 import os, time
 for session, count in (("small", 200), ("large", 1600)):
     os.mkdir(session)
@@ -231,7 +231,7 @@ for of in (".where/stage=%s", "%s/.trash", "%s/.by-id"):
     print(of, few, short, many, long)
     assert long < 24 * short, (of, short, long)
 for name in os.listdir(".where/stage=large"): os.stat(".where/stage=large/" + name)
-PY"#,
+"#,
         m.path(),
     );
 }
