@@ -34,10 +34,7 @@ pub(super) fn permit(who: &Who, guard: &Guard, act: Act, what: &str) -> Result<(
         return Ok(());
     }
     let uid = who.uid;
-    let text = if !may(who, guard, Act::See) {
-        // Not even whether it exists is said.
-        format!("{what}: uid {uid} may not search the directories that lead there")
-    } else {
+    let text = if may(who, guard, Act::See) {
         let (mode, owner) = (guard.own.mode & 0o7777, guard.own.uid);
         let verb = match act {
             Act::See | Act::List => "see",
@@ -48,6 +45,9 @@ pub(super) fn permit(who: &Who, guard: &Guard, act: Act, what: &str) -> Result<(
             Act::Own => "change, as only its owner and root may,",
         };
         format!("uid {uid} may not {verb} '{what}': it belongs to uid {owner}, mode {mode:04o}")
+    } else {
+        // Not even whether it exists is said.
+        format!("{what}: uid {uid} may not search the directories that lead there")
     };
     Err(Error::new(Kind::Forbidden, text))
 }
