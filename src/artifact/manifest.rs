@@ -171,6 +171,7 @@ mod tests {
             recovered: false,
             deleted_by: None,
             attempt: None,
+            fleeting: None,
         }
     }
 

@@ -126,19 +126,7 @@ impl Defaults {
     }
 }
 
-/// Who wrote a file, as the daemon saw it at `create`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Provenance {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub executable: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
-    /// Through which door it came: `mount`, `push`, `http`, `mcp`, `recovery`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub door: String,
-}
+pub use super::provenance::Provenance;
 
 #[cfg(test)]
 mod tests {

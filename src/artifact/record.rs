@@ -146,6 +146,8 @@ pub struct Artifact {
     pub deleted_by: Option<String>,
     /// The attempt of a step that wrote it.
     pub attempt: Option<AttemptOf>,
+    /// Until when a later commit may take its place: see [`super::versions::tell`].
+    pub fleeting: Option<Timestamp>,
 }
 
 impl Artifact {
@@ -166,6 +168,16 @@ impl Artifact {
             "created_at": self.created.to_rfc3339(),
             "expires_at": self.expires.map(Timestamp::to_rfc3339),
         })
+    }
+
+    /// The record with what tells where it came from: the attempt of a step, and the writer.
+    #[must_use]
+    pub fn to_full_json(&self) -> Value {
+        let mut value = self.to_json();
+        value["step"] = json!(self.attempt.as_ref().map(|a| &a.step));
+        value["attempt"] = json!(self.attempt.as_ref().map(AttemptOf::to_json));
+        value["provenance"] = self.provenance.to_json();
+        value
     }
 }
 

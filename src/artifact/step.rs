@@ -124,6 +124,11 @@ pub struct AttemptOf {
 }
 
 impl AttemptOf {
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({ "step": self.step, "number": self.number, "state": self.state.as_str() })
+    }
+
     /// Worth a warning: what it wrote may be half of something.
     #[must_use]
     pub fn failed(&self) -> bool {

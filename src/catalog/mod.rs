@@ -149,6 +149,8 @@ pub struct Commit {
     pub attempt: Option<AttemptId>,
     pub mtime: Timestamp,
     pub stat: FileStat,
+    /// Bytes on this disk are stored: it is the store's. (Inline or provisional ones have still to be moved to their place.)
+    pub kept: bool,
     pub now: Timestamp,
 }
 
@@ -158,6 +160,8 @@ pub enum Outcome {
     New,
     /// The path held the same bytes: nothing happened, same ID.
     Same,
+    /// The same, but what was said of them anew was applied; same ID.
+    Updated,
     /// The handle's earlier artifact was replaced, or that of the same writer within the window.
     Collapsed,
     /// The idempotency key had made this artifact before; the name is now a hard link to it.
@@ -255,6 +259,18 @@ pub struct Unsettled {
     pub size: u64,
     pub chunks: Chunks,
     pub place: crate::artifact::record::BlobPlace,
+}
+
+impl Outcome {
+    /// As the doors say it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New | Self::Collapsed => "created",
+            Self::Same | Self::Idempotent => "unchanged",
+            Self::Updated => "updated",
+        }
+    }
 }
 
 /// State of one session's bytes, for `status`, `seal` and draining.
@@ -378,6 +394,9 @@ pub trait Catalog:
     /// Works on sealed sessions' leftovers too: those are dropped, `Ok(None)`.
     async fn trash_recovered(&self, origin: Origin, commit: Commit) -> Result<Option<Artifact>>;
     async fn set_labels(&self, origin: Origin, ino: Ino, change: LabelChange, now: Timestamp) -> Result<()>;
+    /// Pins artifacts whose IDs are about to be told: from then on no commit takes their place. Answers those that exist no more, which
+    /// must not be told. Ordered before every later commit of any process; it need not outlast a power failure, which no writer does.
+    async fn pin(&self, ids: Vec<ArtifactId>) -> Result<Vec<ArtifactId>>;
     /// A new expiry for one artifact (live or not). In a sealed session only a later one.
     async fn set_expiry(&self, origin: Origin, id: ArtifactId, expires: Option<Timestamp>) -> Result<Artifact>;
 
@@ -391,7 +410,10 @@ pub trait Catalog:
     /// The staging file no longer holds these bytes. `Err(Busy)` when an artifact still needs them and
     /// nothing else holds them: the caller must settle first.
     async fn forget_provisional(&self, tenant: TenantId, hash: BlobHash, mount: MountId, file: &str) -> Result<()>;
+    /// Artifacts whose state is `pending`.
     async fn pending(&self, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount>;
+    /// Artifacts whose bytes have still to be moved to their place in the store, those on a local store's disk too.
+    async fn unmoved(&self, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount>;
     async fn store_state(&self, id: ArtifactId) -> Result<Option<StoreState>>;
 
     // ---- sealing -------------------------------------------------------------------------------------

@@ -103,7 +103,7 @@ pub struct Global {
     /// How long earlier versions stay, besides their number: 90d, never [default: never ends]
     #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_VERSION_AGE", hide_env_values = true)]
     pub version_age: Option<Ttl>,
-    /// Versions of a file that one program saves within this time are one: 500ms, 10s, off [default: 2s]
+    /// Versions of a file that one process saves within this time are one: 500ms, 10s, off [default: 2s]
     #[arg(long, global = true, value_name = "TIME", env = "OUTPUTFS_VERSION_WINDOW", hide_env_values = true,
           value_parser = value::window)]
     pub version_window: Option<Duration>,

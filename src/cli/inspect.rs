@@ -58,8 +58,7 @@ async fn versions(context: &Context, store: &Store, what: &str) -> Outcome {
 
 /// The record, and what only whoever looks closely wants to know.
 fn full(a: &Artifact) -> Value {
-    let mut value = a.to_json();
-    value["provenance"] = json!(a.provenance);
+    let mut value = a.to_full_json();
     value["idempotency_key"] = json!(a.idempotency_key);
     value["life"] = json!(match a.life {
         Life::Live => "live",

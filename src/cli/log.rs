@@ -20,7 +20,7 @@ pub async fn run(context: &Context, args: LogArgs) -> Outcome {
     let now = store.clock.now();
     let query =
         AuditQuery { session, since: args.since.map(|m| m.resolve(now)), before: args.before, limit: args.limit };
-    let mut found = store.catalog.audit(store.tenant.id, query).await?;
+    let mut found = store.audit(query).await?;
     found.reverse();
     let items: Vec<_> = found.iter().map(full).collect();
     context.output.list(&items, || grid(&found))?;

@@ -170,7 +170,7 @@ fn state(a: &Artifact) -> String {
 pub fn record(a: &Artifact) -> serde_json::Value {
     let mut value = a.to_json();
     if let Some(of) = &a.attempt {
-        value["attempt"] = serde_json::json!({ "step": of.step, "number": of.number, "state": of.state.as_str() });
+        value["attempt"] = of.to_json();
     }
     value
 }

@@ -4,12 +4,16 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
+use crate::artifact::environment;
 use crate::artifact::metadata::Metadata;
 use crate::artifact::name::SessionName;
-use crate::artifact::record::{Artifact, Labels};
+use crate::artifact::provenance::{Provenance, bounded};
+use crate::artifact::record::Labels;
 use crate::artifact::step::AttemptId;
-use crate::artifact::time::Ttl;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::Committed;
 use crate::cli::Context;
 use crate::cli::args::PushArgs;
 use crate::cli::failure::{Failure, Outcome};
@@ -30,22 +34,33 @@ pub async fn run(context: &Context, args: PushArgs) -> Outcome {
     if let Some(attempt) = attempt()? {
         store.join_attempt(attempt)?;
     }
+    if let Some(run) = std::env::var("OUTPUTFS_RUN_ID").ok().filter(|v| !v.is_empty()) {
+        store.join_run(run);
+    }
     let pushed = push_all(context, &store, &to.session, plan, &labels).await;
     let closed = store.close().await;
     let (mut done, failed) = pushed;
     if closed.is_ok() {
         // Closing moves small files into the store: the records say so now.
-        for artifact in &mut done {
-            match store.artifact(&artifact.id.to_string()).await {
-                Ok(now) => *artifact = now,
+        for done in &mut done {
+            match store.artifact(&done.artifact.id.to_string()).await {
+                Ok(now) => done.artifact = now,
                 // Removed by somebody since: it was stored all the same, which is what is told.
                 Err(e) if matches!(e.kind, Kind::NotFound | Kind::Deleted | Kind::Expired) => {}
                 Err(e) => return Err(e.into()),
             }
         }
     }
-    let items: Vec<_> = done.iter().map(Artifact::to_json).collect();
+    let items: Vec<_> = done
+        .iter()
+        .map(|done| {
+            let mut item = done.artifact.to_json();
+            item["outcome"] = json!(done.outcome.as_str());
+            item
+        })
+        .collect();
     if failed.is_none() || !done.is_empty() {
+        let done: Vec<_> = done.into_iter().map(|done| done.artifact).collect();
         context.output.list(&items, || artifacts(&done, true))?;
     }
     if let Some(e) = failed {
@@ -97,12 +112,27 @@ fn labels(args: &PushArgs) -> Result<Labels> {
         agent_id: args.agent.clone(),
         ttl: args.ttl.map(|t| t.to_string()),
         content_type: args.content_type.clone(),
+        // The flag wins over the environment.
+        idempotency_key: args.idempotency_key.clone(),
+        provenance: own_provenance(),
         ..Labels::default()
     };
     from_environment(&mut labels);
-    // The flag wins over the environment.
-    labels.idempotency_key = args.idempotency_key.clone().or(labels.idempotency_key);
     Ok(labels)
+}
+
+/// This very process.
+fn own_provenance() -> Provenance {
+    let words: Vec<_> = std::env::args_os().take(1).map(|w| bounded(&w.to_string_lossy())).collect();
+    let shown = |path: std::io::Result<PathBuf>| path.ok().map(|p| bounded(&p.to_string_lossy()));
+    Provenance {
+        executable: shown(std::env::current_exe()),
+        argv0: words.into_iter().next(),
+        cwd: shown(std::env::current_dir()),
+        pid: Some(std::process::id()),
+        uid: Some(rustix::process::getuid().as_raw()),
+        ..Provenance::default()
+    }
 }
 
 /// A command of `outputfs run --step` pushes into its attempt.
@@ -112,21 +142,15 @@ fn attempt() -> Result<Option<AttemptId>> {
     id.map(Some).ok_or_else(|| Error::invalid("OUTPUTFS_ATTEMPT is set by 'outputfs run --step', and to a number"))
 }
 
-/// The same variables that label files written on a mount.
+/// The same variables that label files written on a mount. What is out of limits is left out, as there.
 fn from_environment(labels: &mut Labels) {
-    let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let first = |names: [&str; 2]| names.iter().find_map(|n| set(n));
-    labels.env_agent_id = first(["OUTPUTFS_AGENT_ID", "ARTIFACTA_AGENT_ID"]);
-    labels.env_ttl = first(["OUTPUTFS_TTL", "ARTIFACTA_TTL"]).filter(|t| t.parse::<Ttl>().is_ok());
-    labels.idempotency_key = set("OUTPUTFS_IDEMPOTENCY_KEY");
-    for (name, value) in std::env::vars_os() {
-        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
-        let Some(key) = name.strip_prefix("OUTPUTFS_META_") else { continue };
-        // As on a mount: a label of the environment that is out of limits is left out.
-        if let Err(e) = labels.environment.set(&key.to_ascii_lowercase(), value.as_bytes()) {
-            tracing::warn!(key, error = %e, "metadata from the environment left out");
-        }
+    let vars: Vec<_> =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
+    let read = environment::read(vars.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+    for (name, error) in &read.left_out {
+        tracing::warn!(name, %error, "a label from the environment is left out");
     }
+    read.label(labels);
 }
 
 /// One file on its way.
@@ -221,7 +245,7 @@ async fn push_all(
     session: &SessionName,
     plan: Vec<Item>,
     labels: &Labels,
-) -> (Vec<Artifact>, Option<Error>) {
+) -> (Vec<Committed>, Option<Error>) {
     let bar = Bar::bytes(&context.output);
     let total: u64 = plan.iter().filter_map(|i| std::fs::metadata(&i.from).ok()).map(|m| m.len()).sum();
     let (mut before, mut done) = (0, Vec::new());
@@ -250,7 +274,7 @@ async fn push_all(
             progress,
         };
         match store.push(request).await {
-            Ok(ingested) => done.push(ingested.committed.artifact),
+            Ok(ingested) => done.push(ingested.committed),
             Err(e) => return (done, Some(e)),
         }
         before += size;

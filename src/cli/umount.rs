@@ -111,7 +111,7 @@ async fn wait(context: &Context, store: &Store, entry: &MountEntry, pid: Pid, ti
         }
         if asked.is_none_or(|at| at.elapsed() >= ASK) {
             asked = Some(Instant::now());
-            let left = store.catalog.pending(None, Some(entry.id)).await?;
+            let left = store.catalog.unmoved(None, Some(entry.id)).await?;
             most = most.max(left.artifacts);
             bar.set(most - left.artifacts, Some(most));
             bar.message(&format!("storing what is left ({})", human(left.bytes)));

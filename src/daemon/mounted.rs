@@ -200,7 +200,7 @@ impl Live {
         loop {
             match self.mounted.drain(step).await {
                 Err(e) if e.kind == Kind::TimedOut => {
-                    let pending = self.store.catalog.pending(None, Some(self.store.origin.0)).await?;
+                    let pending = self.store.catalog.unmoved(None, Some(self.store.origin.0)).await?;
                     if pending.bytes >= left {
                         return Err(e);
                     }

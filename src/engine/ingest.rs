@@ -151,6 +151,7 @@ impl Store {
                 attempt: self.attempt(),
                 mtime: meta.mtime,
                 stat: meta.stat,
+                kept: self.blobs.is_local(),
                 now: self.clock.now(),
             };
             hit("ingest::before_commit")?;
@@ -170,8 +171,11 @@ impl Store {
                 Ok(committed) => {
                     hit("ingest::after_commit")?;
                     uploading += put?;
+                    if beside.is_some() {
+                        self.arrived(digest.hash).await;
+                    }
                     log_commit(&committed, dedup, [meta.hashing, uploading, recording]);
-                    if unsettled {
+                    if unsettled && beside.is_none() {
                         self.inner.wake.notify_one();
                     }
                     return Ok(Ingested { committed, dedup, holds_staging });
@@ -206,14 +210,22 @@ impl Store {
         let done = self.put_source(source).await;
         if done.is_ok() {
             travelling.arrived();
+        } else {
+            self.inner.wake.notify_one();
         }
-        self.inner.wake.notify_one();
         done.map(|()| started.elapsed())
     }
 
-    /// True when the remote store has the blob, though the catalog may not have been told yet.
-    pub(crate) fn has_arrived(&self, hash: BlobHash) -> bool {
-        self.inner.beside.lock().get(&hash) == Some(&true)
+    /// Tells the catalog that the store has a small blob, so that its state is right when `close()` returns.
+    async fn arrived(&self, hash: BlobHash) {
+        match self.catalog.settled(self.tenant.id, hash).await {
+            Ok(()) => drop(self.inner.beside.lock().remove(&hash)),
+            Err(e) => {
+                // The bytes are where they belong; the settler says so later.
+                tracing::warn!(blob = %hash, error = %e, "a stored blob counts as pending for now");
+                self.inner.wake.notify_one();
+            }
+        }
     }
 
     /// The bytes of a source made durable, or found to be so.
@@ -410,13 +422,14 @@ fn log_commit(committed: &Committed, dedup: bool, [hashing, uploading, recording
     let outcome = match committed.outcome {
         Outcome::New => "new",
         Outcome::Same => "same",
+        Outcome::Updated => "updated",
         Outcome::Collapsed => "collapsed",
         Outcome::Idempotent => "idempotent",
     };
     metrics::get().committed(
         outcome,
         a.size,
-        dedup || matches!(committed.outcome, Outcome::Same | Outcome::Idempotent),
+        dedup || matches!(committed.outcome, Outcome::Same | Outcome::Updated | Outcome::Idempotent),
     );
     metrics::get().record_seconds.observe(recording.as_secs_f64());
     let millis = |d: Duration| d.as_secs_f64() * 1000.0;

@@ -34,6 +34,7 @@ pub mod standing;
 pub mod status;
 pub mod steps;
 pub mod store;
+pub(crate) mod telling;
 pub mod uploads;
 pub mod verify;
 pub mod volume;

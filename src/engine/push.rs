@@ -17,6 +17,7 @@ use crate::catalog::{Birth, FileStat, NewNode};
 use crate::engine::claims::{Charge, Coming};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::engine::progress::{Progress, Step};
+use crate::engine::steps::host;
 use crate::engine::store::{Store, blocking};
 use crate::staging::file::StagingFile;
 use crate::staging::hash::{Hasher, hash_bytes};
@@ -99,6 +100,8 @@ impl Store {
         if labels.provenance.door.is_empty() {
             "push".clone_into(&mut labels.provenance.door);
         }
+        labels.provenance.host = host();
+        labels.provenance.run = self.run();
         let replaces = self.lookup_path(&session, &path).await.map_or(0, |found| found.node.size);
         let coming = Coming { replaces: Some(replaces), upload: None };
         let staged = self.stage(source, &display_bytes(&path), &progress, coming).await?;

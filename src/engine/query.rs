@@ -9,6 +9,9 @@ use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::engine::store::Store;
 
+/// How often a path is looked up again whose version gave way to its successor meanwhile.
+const OVERTAKEN: u32 = 16;
+
 /// A path inside a session, resolved.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -24,7 +27,7 @@ impl Store {
     /// `Invalid` with too many conditions; of the catalog.
     pub async fn find(&self, query: &Query) -> Result<Page> {
         check_conditions(query.metadata.len() + query.patterns.len())?;
-        self.catalog.find(query, self.clock.now()).await
+        self.telling(|| self.catalog.find(query, self.clock.now())).await
     }
 
     /// Every answer, page by page (`query.limit` is the page's size).
@@ -38,7 +41,7 @@ impl Store {
     async fn find_all_at(&self, mut query: Query, now: Timestamp) -> Result<Vec<Artifact>> {
         let mut all = Vec::new();
         loop {
-            let page = self.catalog.find(&query, now).await?;
+            let page = self.telling(|| self.catalog.find(&query, now)).await?;
             all.extend(page.artifacts);
             match page.next {
                 Some(next) => query.after = Some(next),
@@ -119,17 +122,25 @@ impl Store {
     /// # Errors
     /// As [`Store::lookup_path`]; `Deleted` or `Expired` for a file that was there; `IsADirectory`.
     pub async fn artifact_at(&self, session: &Session, path: &[u8]) -> Result<Artifact> {
-        let found = match self.lookup_path(session, path).await {
-            Err(e) if e.kind == Kind::NotFound => return Err(self.absence(session, path).await?),
-            found => found?,
-        };
-        match (found.node.kind, found.node.content) {
-            (NodeKind::File, Some((id, _))) => self.artifact_by_id(id).await,
-            (NodeKind::Dir, _) => {
-                Err(Error::new(Kind::IsADirectory, format!("'{}' is a directory", display_bytes(path))))
+        let mut again = 0;
+        loop {
+            let found = match self.lookup_path(session, path).await {
+                Err(e) if e.kind == Kind::NotFound => return Err(self.absence(session, path).await?),
+                found => found?,
+            };
+            match (found.node.kind, found.node.content) {
+                (NodeKind::File, Some((id, _))) => match self.artifact_by_id(id).await {
+                    // Its successor has taken its place in between: that is what stands there.
+                    Err(e) if e.kind == Kind::Deleted && again < OVERTAKEN => again += 1,
+                    done => return done,
+                },
+                (NodeKind::Dir, _) => {
+                    let text = format!("'{}' is a directory", display_bytes(path));
+                    return Err(Error::new(Kind::IsADirectory, text));
+                }
+                (NodeKind::File, None) => return Err(missing(session, path)),
+                _ => return Err(Error::invalid(format!("'{}' is not a regular file", display_bytes(path)))),
             }
-            (NodeKind::File, None) => Err(missing(session, path)),
-            _ => Err(Error::invalid(format!("'{}' is not a regular file", display_bytes(path)))),
         }
     }
 
@@ -149,7 +160,7 @@ impl Store {
             }
             parent = node.ino;
         }
-        let versions = self.catalog.versions(parent, &last, now).await?;
+        let versions = self.telling(|| self.catalog.versions(parent, &last, now)).await?;
         if versions.is_empty() { Err(missing(session, path)) } else { Ok(versions) }
     }
 

@@ -8,9 +8,9 @@ use tokio::io::AsyncRead;
 
 use crate::artifact::ids::{ArtifactId, BlobHash};
 use crate::artifact::name::{Name, SessionName, split_path};
-use crate::artifact::record::{Artifact, Labels, Session};
+use crate::artifact::record::{Labels, Session};
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Origin, Outcome};
+use crate::catalog::{Committed, Origin, Outcome};
 use crate::engine::claims::{Charge, Coming};
 use crate::engine::ingest::Source;
 use crate::engine::progress::Progress;
@@ -98,7 +98,7 @@ impl Store {
         filename: &[u8],
         labels: &Labels,
         id: ArtifactId,
-    ) -> Result<Artifact> {
+    ) -> Result<Committed> {
         let mut names = checked_path(filename)?;
         let Some(name) = names.pop() else { return Err(Error::invalid("a path without a name")) };
         let session = match session {
@@ -112,7 +112,9 @@ impl Store {
             return Err(Error::sealed(session.name.as_str()));
         }
         let now = self.clock.now();
-        let result = self.commit_at(&session, &names, &name, labels, (0o644, now), &received.staged, id).await;
+        let mut labels = labels.clone();
+        labels.provenance.run = self.run();
+        let result = self.commit_at(&session, &names, &name, &labels, (0o644, now), &received.staged, id).await;
         if result.as_ref().is_ok_and(|i| i.holds_staging) {
             received.file = None;
         }
@@ -120,7 +122,7 @@ impl Store {
         if session.name.is_loose() && ingested.committed.outcome == Outcome::Idempotent {
             self.remove_loose(&session, &names, &name).await;
         }
-        Ok(ingested.committed.artifact)
+        Ok(ingested.committed)
     }
 
     /// The place of a retried artifact that has one already.

@@ -334,6 +334,7 @@ impl Store {
                 attempt: None,
                 mtime: modified(&source)?,
                 stat: FileStat::default(),
+                kept: self.blobs.is_local(),
                 now: self.clock.now(),
             };
             match self.catalog.trash_recovered(self.origin, commit).await {

@@ -432,7 +432,7 @@ impl Store {
 
     async fn pending_in(&self, scope: Scope) -> Result<PendingCount> {
         match scope {
-            Scope::Session(session) => self.catalog.pending(Some(session), None).await,
+            Scope::Session(session) => self.catalog.unmoved(Some(session), None).await,
             Scope::Own => {
                 let mut all = PendingCount::default();
                 let inline = self.catalog.unsettled(None, BATCH).await?;
@@ -441,7 +441,7 @@ impl Store {
                     all.bytes += u.size;
                 }
                 if self.mount_dir.is_some() {
-                    let own = self.catalog.pending(None, Some(self.origin.0)).await?;
+                    let own = self.catalog.unmoved(None, Some(self.origin.0)).await?;
                     all.artifacts += own.artifacts;
                     all.bytes += own.bytes;
                 }

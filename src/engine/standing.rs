@@ -14,6 +14,10 @@ impl Store {
     /// # Errors
     /// `Deleted` and `Expired` with a sentence that says since when and what brings it back; `NotFound` when there never was one.
     pub async fn standing(&self, id: ArtifactId, asks: Asks) -> Result<Artifact> {
+        self.telling(|| self.standing_now(id, asks)).await
+    }
+
+    async fn standing_now(&self, id: ArtifactId, asks: Asks) -> Result<Artifact> {
         let Some(artifact) = self.catalog.former(self.tenant.id, id).await? else {
             let ended = self.catalog.ended(self.tenant.id, id).await?;
             return Err(ended.map_or_else(

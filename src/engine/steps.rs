@@ -67,8 +67,25 @@ impl Store {
         self.catalog.attempts(session.id, self.clock.now()).await
     }
 
+    /// What is committed from now on is of the run `run`. Once.
+    pub fn join_run(&self, run: String) {
+        self.inner.run.get_or_init(|| run);
+    }
+
+    /// The run that what is committed here is of.
+    #[must_use]
+    pub fn run(&self) -> Option<String> {
+        self.inner.run.get().cloned()
+    }
+
     /// The attempt that what is committed here belongs to.
     pub(crate) fn attempt(&self) -> Option<AttemptId> {
         self.inner.attempt.get().copied()
     }
+}
+
+/// This machine's name.
+pub(crate) fn host() -> Option<String> {
+    static HOST: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    HOST.get_or_init(|| rustix::system::uname().nodename().to_str().ok().map(str::to_owned)).clone()
 }

@@ -106,6 +106,8 @@ pub(crate) struct Inner {
     pub meter: Meter,
     /// What is committed belongs to it.
     pub attempt: OnceLock<AttemptId>,
+    /// The `outputfs run` that what is committed is of.
+    pub run: OnceLock<String>,
     pub failure: Mutex<Option<StoreFailure>>,
     /// What recovery did and left when this store was opened.
     pub recovery: Mutex<Option<Recovery>>,
@@ -132,6 +134,7 @@ impl Default for Inner {
             streams: Mutex::default(),
             meter: Meter::default(),
             attempt: OnceLock::new(),
+            run: OnceLock::new(),
             failure: Mutex::default(),
             recovery: Mutex::default(),
             ledger: OnceLock::new(),

@@ -19,6 +19,7 @@ use crate::artifact::record::{Artifact, Labels};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::BlobKey;
 use crate::catalog::doors::Upload;
+use crate::catalog::{Committed, Outcome};
 use crate::engine::receive::{Received, checked_path};
 use crate::engine::store::{Store, blocking};
 
@@ -153,20 +154,20 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for an unknown upload, `None` in its place when the bytes are not there or not as many as announced.
-    pub async fn complete_upload(&self, id: &str) -> Result<Option<Artifact>> {
+    pub async fn complete_upload(&self, id: &str) -> Result<Option<(Artifact, Option<Outcome>)>> {
         let upload = self.awaited_upload(id).await?;
         if let Some(artifact) = upload.artifact {
-            return self.artifact_by_id(artifact).await.map(Some);
+            return Ok(Some((self.artifact_by_id(artifact).await?, None)));
         }
         let Some(received) = self.uploaded(&upload).await? else { return Ok(None) };
         if received.size() != upload.size {
             return Ok(None);
         }
-        let artifact =
+        let Committed { artifact, outcome, .. } =
             self.keep(received, upload.session.as_ref(), &upload.filename, &upload.labels, upload.id).await?;
         self.catalog.finish_upload(self.tenant.id, upload.id, artifact.id).await?;
         self.remove_uploaded(upload.id).await;
-        Ok(Some(artifact))
+        Ok(Some((artifact, Some(outcome))))
     }
 
     /// The bytes, staged and hashed; `None`: not there, or of another size.

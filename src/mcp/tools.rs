@@ -18,6 +18,7 @@ use crate::artifact::query::Query;
 use crate::artifact::record::{Artifact, Labels, LinkTarget, SessionSummary};
 use crate::artifact::time::{Timestamp, Ttl};
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::Committed;
 use crate::engine::progress::Progress;
 use crate::engine::push::{PushRequest, PushSource};
 
@@ -159,8 +160,11 @@ impl Server {
             progress: Progress::none(),
         };
         let stored = self.door.store.push(request).await?;
-        let mut result = record(&stored.committed.artifact);
-        result.content.push(ContentBlock::resource_link(resources::of(&stored.committed.artifact)));
+        let Committed { artifact, outcome, .. } = stored.committed;
+        let mut value = artifact.to_json();
+        value["outcome"] = json!(outcome.as_str());
+        let mut result = CallToolResult::structured(value);
+        result.content.push(ContentBlock::resource_link(resources::of(&artifact)));
         Ok(result)
     }
 
@@ -225,7 +229,7 @@ impl Server {
         self.allow(extensions, Access::Read)?;
         let store = &self.door.store;
         let artifact = store.artifact(&args.artifact_id).await?;
-        let mut value = artifact.to_json();
+        let mut value = artifact.to_full_json();
         if args.versions == Some(true)
             && let (Some(name), Some(object)) = (&artifact.session_name, value.as_object_mut())
         {
@@ -343,10 +347,6 @@ fn labels(args: &StoreArgs) -> Result<Labels> {
     };
     "mcp".clone_into(&mut labels.provenance.door);
     Ok(labels)
-}
-
-fn record(artifact: &Artifact) -> CallToolResult {
-    CallToolResult::structured(artifact.to_json())
 }
 
 fn limit(said: Option<u32>) -> Result<u32> {

@@ -82,6 +82,7 @@ suite! { sqlite_thrifty, crate::contract::catalog::World::sqlite_thrifty(),
     versions {
         one_writer_s_versions_within_the_window_are_one the_window_does_not_slide another_writer_s_versions_stay
         what_is_held_on_to_is_not_replaced freed_staging_files_are_told a_path_keeps_its_newest
+        what_somebody_was_told_of_is_not_replaced the_same_bytes_with_other_labels_are_the_same_artifact
         pinned_versions_stay_besides a_rename_prunes_too a_kept_blob_is_shared
     }
 }

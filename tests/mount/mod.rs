@@ -27,6 +27,7 @@ mod stuck;
 mod torn;
 mod tree;
 mod types;
+mod writers;
 
 /// One test a configuration for each scenario, a `fn(&TestMount)` on a mounted session `s1`. `every version:` before them:
 /// also where one program saves twice within the version window.

@@ -31,6 +31,21 @@ fn one_session_through_mount_and_client_s3() {
     one_session_through_both(Store::S3);
 }
 
+/// A window in which every version could go, if nobody were told its ID.
+fn long_window() -> MountOptions {
+    MountOptions::new().args(&["--version-window", "1h", "--keep-versions", "all"])
+}
+
+#[test]
+fn what_was_told_stays_local() {
+    beside_a_mount("told.py", Store::Local, long_window().no_passthrough());
+}
+
+#[test]
+fn what_was_told_stays_s3() {
+    beside_a_mount("told.py", Store::S3, long_window());
+}
+
 #[test]
 fn what_is_gone_is_gone_at_every_door_local() {
     beside_a_mount("gone.py", Store::Local, MountOptions::new());

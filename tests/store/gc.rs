@@ -281,7 +281,7 @@ async fn what_a_version_replaced_leaves_within_a_minute_but_not_under_a_reader()
     for n in 0..3 {
         let mut log = request("run", "log", PushSource::Bytes(pattern(LARGE + n).into()));
         let writer = &mut log.labels.provenance;
-        (writer.door, writer.executable, writer.uid) = ("mount".into(), Some("/bin/sh".into()), Some(0));
+        (writer.door, writer.process, writer.uid) = ("mount".into(), Some("p".into()), Some(0));
         versions.push(store.push(log).await.unwrap().committed.artifact);
         settled(&store).await;
     }

@@ -147,14 +147,15 @@ pub struct NewArtifact<'a> {
     pub life: i64,
     pub deleted: Option<Timestamp>,
     pub recovered: bool,
+    pub fleeting: Option<Timestamp>,
 }
 
 pub fn insert(c: &Connection, a: &NewArtifact<'_>) -> Result<()> {
     let e = a.effective;
     c.prepare_cached(
         "INSERT INTO artifacts(id, tenant, session, ino, parent, name, version, content_type, guessed_type, size, \
-         hash, agent_id, metadata, labels, idem_key, created, expires, life, deleted, recovered, bytes_type) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         hash, agent_id, metadata, labels, idem_key, created, expires, life, deleted, recovered, bytes_type, fleeting, run) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
         id_bytes(a.id),
@@ -177,7 +178,9 @@ pub fn insert(c: &Connection, a: &NewArtifact<'_>) -> Result<()> {
         a.life,
         a.deleted.map(|t| t.0),
         a.recovered,
-        a.bytes_type
+        a.bytes_type,
+        a.fleeting.map(|t| t.0),
+        e.labels.provenance.run
     ])?;
     index(c, a.tenant, &e.metadata, a.now, a.id)
 }
@@ -214,6 +217,7 @@ pub struct Known {
     pub labels: Labels,
     /// What its bytes alone look like.
     pub bytes_type: String,
+    pub fleeting: Option<Timestamp>,
 }
 
 impl Known {
@@ -223,7 +227,7 @@ impl Known {
 }
 
 const KNOWN: &str = "SELECT id, ino, session, hash, size, version, life, expires, created, metadata, labels, \
-    coalesce(bytes_type, guessed_type) FROM artifacts";
+    coalesce(bytes_type, guessed_type), fleeting FROM artifacts";
 
 fn known_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
     Ok(Known {
@@ -239,6 +243,7 @@ fn known_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
         metadata: codec::json(r, 9)?,
         labels: codec::json(r, 10)?,
         bytes_type: r.get(11)?,
+        fleeting: codec::opt_time(r, 12)?,
     })
 }
 

@@ -12,8 +12,8 @@ use crate::artifact::record::NodeKind;
 use crate::artifact::step::{self, Attempt, AttemptId, AttemptState, StepName};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
-use crate::catalog::Origin;
 use crate::catalog::attempts::{Attempts, Ending};
+use crate::catalog::{Commit, Origin};
 
 const ATTEMPT: &str = "SELECT t.id, t.session, t.step, t.number, t.command, t.started, t.ended, t.exit_code, t.succeeded, \
     t.replaced, count(a.id), coalesce(sum(a.size), 0) FROM attempts t LEFT JOIN artifacts a ON a.attempt = t.id \
@@ -109,11 +109,12 @@ fn replace(c: &Connection, origin: Origin, attempt: &Attempt, now: Timestamp) ->
     Ok(replaced)
 }
 
-/// The attempt that writes `artifact` now.
-pub fn claim(c: &Connection, artifact: crate::artifact::ids::ArtifactId, attempt: Option<AttemptId>) -> Result<()> {
-    if let Some(attempt) = attempt {
-        c.prepare_cached("UPDATE artifacts SET attempt = ? WHERE id = ?")?
-            .execute(params![attempt.0, codec::id_bytes(artifact)])?;
+/// `artifact` is of the attempt and the run that write it now.
+pub fn claim(c: &Connection, artifact: crate::artifact::ids::ArtifactId, x: &Commit) -> Result<()> {
+    let run = x.labels.provenance.run.as_ref();
+    if x.attempt.is_some() || run.is_some() {
+        c.prepare_cached("UPDATE artifacts SET attempt = coalesce(?, attempt), run = coalesce(?, run) WHERE id = ?")?
+            .execute(params![x.attempt.map(|a| a.0), run, codec::id_bytes(artifact)])?;
     }
     Ok(())
 }

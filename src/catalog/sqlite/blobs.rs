@@ -51,9 +51,9 @@ pub fn put(c: &Connection, origin: Origin, x: &Commit) -> Result<(), CommitError
 
 fn add(c: &Connection, x: &Commit, state: i64, data: Option<&[u8]>) -> Result<()> {
     c.prepare_cached(
-        "INSERT INTO blobs(tenant, hash, size, state, chunks, data, midstate) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO blobs(tenant, hash, size, state, chunks, data, midstate, kept) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )?
-    .execute(params![x.tenant.0, x.hash.0, int(x.size), state, x.chunks.to_bytes(), data, x.midstate])?;
+    .execute(params![x.tenant.0, x.hash.0, int(x.size), state, x.chunks.to_bytes(), data, x.midstate, x.kept])?;
     Ok(())
 }
 
@@ -172,15 +172,25 @@ pub fn unsettled(c: &Connection, mount: Option<MountId>, limit: u32) -> Result<V
 }
 
 pub fn pending(c: &Connection, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount> {
+    count(c, session, mount, true)
+}
+
+pub fn unmoved(c: &Connection, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount> {
+    count(c, session, mount, false)
+}
+
+fn count(c: &Connection, session: Option<SessionId>, mount: Option<MountId>, pending: bool) -> Result<PendingCount> {
     // CROSS JOIN fixes the order: from the few blobs that are not settled to their artifacts.
     let sql = "SELECT count(*), coalesce(sum(a.size), 0) FROM blobs b \
         CROSS JOIN artifacts a ON a.tenant = b.tenant AND a.hash = b.hash WHERE b.state < 2 \
+        AND NOT (?3 AND b.kept) \
         AND (?1 IS NULL OR a.session = ?1) \
         AND (?2 IS NULL OR EXISTS (SELECT 1 FROM provisional p \
              WHERE p.tenant = b.tenant AND p.hash = b.hash AND p.mount = ?2))";
-    Ok(c.prepare_cached(sql)?.query_row(params![session.map(|s| s.0), mount.map(|m| m.0.to_bytes())], |r| {
-        Ok(PendingCount { artifacts: codec::uint(r, 0)?, bytes: codec::uint(r, 1)? })
-    })?)
+    Ok(c.prepare_cached(sql)?
+        .query_row(params![session.map(|s| s.0), mount.map(|m| m.0.to_bytes()), pending], |r| {
+            Ok(PendingCount { artifacts: codec::uint(r, 0)?, bytes: codec::uint(r, 1)? })
+        })?)
 }
 
 pub fn store_state(c: &Connection, id: ArtifactId) -> Result<Option<StoreState>> {

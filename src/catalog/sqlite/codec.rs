@@ -208,7 +208,7 @@ pub fn node(row: &Row<'_>, at: usize) -> rusqlite::Result<Node> {
 /// The columns and tables that [`artifact`] reads.
 pub const ARTIFACT: &str = "a.id, a.tenant, a.session, s.name, a.ino, a.parent, a.name, a.version, a.content_type, \
     a.size, a.hash, a.agent_id, a.metadata, a.labels, a.idem_key, a.created, a.expires, a.life, b.state, a.deleted, \
-    a.recovered, s.root, a.deleted_by, \
+    a.recovered, s.root, a.deleted_by, a.fleeting, b.kept, \
     (SELECT json_array(t.step, t.number, t.ended IS NOT NULL, t.exit_code, t.succeeded) FROM attempts t WHERE t.id = a.attempt) FROM artifacts a JOIN sessions s ON s.id = a.session \
     LEFT JOIN blobs b ON b.tenant = a.tenant AND b.hash = a.hash";
 
@@ -240,17 +240,19 @@ pub fn artifact(row: &Row<'_>) -> rusqlite::Result<ArtifactRow> {
         created: time(row, 15)?,
         expires: opt_time(row, 16)?,
         life: life(row.get(17)?),
-        store: if row.get::<_, Option<i64>>(18)?.is_some_and(|s| s >= STORED) {
-            StoreState::Stored
-        } else {
-            StoreState::Pending
-        },
+        store: store_state(row.get(18)?, row.get(24)?),
         deleted: opt_time(row, 19)?,
         recovered: row.get(20)?,
         deleted_by: row.get(22)?,
-        attempt: attempt_of(row, 23)?,
+        fleeting: opt_time(row, 23)?,
+        attempt: attempt_of(row, 25)?,
     };
     Ok(ArtifactRow { artifact, parent: ino(row, 5)?, root: ino(row, 21)? })
+}
+
+/// What is `kept` lies where its store is: as good as there.
+pub fn store_state(state: Option<i64>, kept: Option<bool>) -> StoreState {
+    if state.is_some_and(|s| s >= STORED) || kept == Some(true) { StoreState::Stored } else { StoreState::Pending }
 }
 
 fn attempt_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<AttemptOf>> {

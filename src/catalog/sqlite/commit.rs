@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::artifacts::{self, Known, NewArtifact};
 use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
 use super::remove::{Fate, drop_name, is_a_directory};
-use super::{attempts, blobs, changes, collect, labels, make, paths, tree, versions};
+use super::{attempts, blobs, changes, collect, labels, make, paths, same, tree, versions};
 use crate::artifact::content_type::{BINARY, guess};
 use crate::artifact::ids::{Ino, SessionId, TenantId};
 use crate::artifact::name::Name;
@@ -39,7 +39,7 @@ pub fn commit(c: &Connection, origin: Origin, rules: Rules, x: &Commit) -> Resul
     }
     if let (Some(same), Some(node)) = (current.filter(|p| p.hash == x.hash), &site.node) {
         blobs::put(c, origin, x)?;
-        return Ok(unchanged(c, origin, x, same.id, node)?);
+        return Ok(same::again(c, origin, x, same, node)?);
     }
     let replaced = match collapsible(c, x, site.node.as_ref())? {
         Some(replaced) => Some(replaced),
@@ -47,7 +47,8 @@ pub fn commit(c: &Connection, origin: Origin, rules: Rules, x: &Commit) -> Resul
     };
     check_quota(c, x, &site, replaced.as_ref())?;
     blobs::put(c, origin, x)?;
-    Ok(store(c, origin, rules, x, &site, replaced)?)
+    let fleeting = rules.fleeting(&x.labels.provenance, x.now);
+    Ok(store(c, origin, rules, x, &site, (replaced, fleeting))?)
 }
 
 /// A commit of bytes that an artifact has already, wherever they are: always a new version, and never a shorter life than it had.
@@ -60,7 +61,7 @@ pub fn restore(
 ) -> Result<crate::artifact::record::Artifact> {
     let site = site(c, origin, x)?;
     check_quota(c, x, &site, None)?;
-    store(c, origin, rules, x, &site, None)?;
+    store(c, origin, rules, x, &site, (None, None))?;
     c.prepare_cached("UPDATE artifacts SET expires = iif(?1 IS NULL, NULL, max(expires, ?1)) WHERE id = ?2")?
         .execute(params![expires.map(|t| t.0), id_bytes(x.id)])?;
     artifacts::must(c, x.id)
@@ -160,7 +161,8 @@ fn hard_link(c: &Connection, origin: Origin, x: &Commit, site: &Site, first: &Kn
     }
     let target = tree::node_any(c, first.ino)?.ok_or_else(|| artifacts::missing(first.id))?;
     make::add_link(c, origin, &target, parent, name, cookie, x.now)?;
-    attempts::claim(c, first.id, x.attempt)?;
+    attempts::claim(c, first.id, x)?;
+    versions::tell_it(c, x, first.id)?;
     Ok(Committed {
         artifact: artifacts::must(c, first.id)?,
         outcome: Outcome::Idempotent,
@@ -169,30 +171,12 @@ fn hard_link(c: &Connection, origin: Origin, x: &Commit, site: &Site, first: &Kn
     })
 }
 
-fn unchanged(
-    c: &Connection,
-    origin: Origin,
-    x: &Commit,
-    id: crate::artifact::ids::ArtifactId,
-    node: &Node,
-) -> Result<Committed> {
-    c.prepare_cached("UPDATE inodes SET mtime = ?, ctime = max(ctime, ?), blocks = ? WHERE ino = ?")?
-        .execute(params![x.mtime.0, changed(x), x.stat.blocks.map(int), int(node.ino.0)])?;
-    if let Some(key) = &x.labels.idempotency_key {
-        c.prepare_cached("UPDATE artifacts SET idem_key = ? WHERE id = ? AND idem_key IS NULL")?
-            .execute(params![key, id_bytes(id)])?;
-    }
-    attempts::claim(c, id, x.attempt)?;
-    changes::inode(c, origin, node.ino)?;
-    Ok(Committed { artifact: artifacts::must(c, id)?, outcome: Outcome::Same, ino: node.ino, freed: Vec::new() })
-}
-
 /// The handle's earlier artifact, when nothing else holds on to it.
 fn collapsible(c: &Connection, x: &Commit, node: Option<&Node>) -> Result<Option<Known>> {
     let Some(id) = x.collapse else { return Ok(None) };
     let Some(known) = artifacts::known(c, id)? else { return Ok(None) };
     let ours = node.is_some_and(|n| n.ino == known.ino) && known.life != TRASHED;
-    Ok(if ours && !artifacts::has_link(c, id)? { Some(known) } else { None })
+    Ok(if ours && !versions::is_held(c, &known, x.now)? { Some(known) } else { None })
 }
 
 fn check_file_size(c: &Connection, x: &Commit) -> Result<()> {
@@ -258,7 +242,7 @@ fn store(
     rules: Rules,
     x: &Commit,
     site: &Site,
-    replaced: Option<Known>,
+    (replaced, fleeting): (Option<Known>, Option<Timestamp>),
 ) -> Result<Committed> {
     let labels = site.previous.as_ref().map_or_else(|| x.labels.clone(), |p| labels::carried(&x.labels, &p.labels));
     let bytes_type = match (&x.bytes_type, &site.previous) {
@@ -310,9 +294,10 @@ fn store(
             life: LIVE,
             deleted: None,
             recovered: false,
+            fleeting,
         },
     )?;
-    attempts::claim(c, x.id, x.attempt)?;
+    attempts::claim(c, x.id, x)?;
     if let Some(began) = began {
         versions::continue_run(c, x.id, began)?;
     } else if version > 1 {
@@ -351,7 +336,7 @@ pub fn prune(c: &Connection, rules: Rules, path: (Ino, &Name), now: Timestamp) -
 }
 
 /// The file's ctime after it.
-fn changed(x: &Commit) -> i64 {
+pub fn changed(x: &Commit) -> i64 {
     x.stat.ctime.unwrap_or(x.now).0
 }
 

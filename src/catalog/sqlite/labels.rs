@@ -210,7 +210,7 @@ fn set_dir(c: &Connection, ino: Ino, change: &LabelChange) -> Result<()> {
     Ok(())
 }
 
-fn set_file(c: &Connection, id: ArtifactId, change: &LabelChange, now: Timestamp) -> Result<()> {
+pub fn set_file(c: &Connection, id: ArtifactId, change: &LabelChange, now: Timestamp) -> Result<()> {
     let a = artifacts::known(c, id)?.ok_or_else(|| artifacts::missing(id))?;
     let (tenant, parent, guessed): (i64, i64, String) = c
         .prepare_cached("SELECT tenant, parent, guessed_type FROM artifacts WHERE id = ?")?

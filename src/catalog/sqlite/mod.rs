@@ -35,6 +35,7 @@ mod recover;
 mod remove;
 mod rename;
 mod reserve;
+mod same;
 mod schema;
 mod seal;
 mod sessions;
@@ -363,6 +364,14 @@ impl Catalog for SqliteCatalog {
 
     async fn pending(&self, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount> {
         self.scan(move |c| blobs::pending(c, session, mount)).await
+    }
+
+    async fn unmoved(&self, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount> {
+        self.scan(move |c| blobs::unmoved(c, session, mount)).await
+    }
+
+    async fn pin(&self, ids: Vec<ArtifactId>) -> Result<Vec<ArtifactId>> {
+        self.change(move |c| versions::pin(c, &ids)).await
     }
 
     async fn store_state(&self, id: ArtifactId) -> Result<Option<StoreState>> {

@@ -46,6 +46,7 @@ pub fn trash_recovered(c: &Connection, origin: Origin, x: &Commit) -> Result<Opt
             life: TRASHED,
             deleted: Some(x.now),
             recovered: true,
+            fleeting: None,
         },
     )?;
     let shape = match (&x.birth, tree::node_any(c, x.ino)?) {
@@ -134,6 +135,7 @@ pub fn restore(
         attempt: None,
         mtime: shape.mtime,
         stat: FileStat { atime: Some(shape.atime), blocks: shape.blocks, ..FileStat::default() },
+        kept: false,
         now,
     };
     commit::restore(c, origin, rules, &again, old.expires)

@@ -12,7 +12,7 @@ use crate::artifact::{Error, Kind, Result};
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// One script a version; a published one is never edited, only followed by another.
-const MIGRATIONS: [&str; 15] = [
+const MIGRATIONS: [&str; 16] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
@@ -28,6 +28,7 @@ const MIGRATIONS: [&str; 15] = [
     include_str!("schema_13.sql"),
     include_str!("schema_14.sql"),
     include_str!("schema_15.sql"),
+    include_str!("schema_16.sql"),
 ];
 
 /// How long one connection waits for another process's transaction before it gives up with `TimedOut`.
@@ -219,6 +220,32 @@ mod tests {
             let found: String = conn.query_row("SELECT content_type FROM artifacts", [], |r| r.get(0)).unwrap();
             assert_eq!(found, expected);
         }
+    }
+
+    /// Nobody knows who was told the IDs of an earlier release: they stay.
+    #[test]
+    fn ids_of_an_older_file_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        let old = Connection::open(&path).unwrap();
+        crate::catalog::sqlite::audit::equip(&old, std::sync::Arc::new(|| crate::artifact::time::Timestamp(0)))
+            .unwrap();
+        for script in &MIGRATIONS[..10] {
+            old.execute_batch(script).unwrap();
+        }
+        old.pragma_update(None, "user_version", 10).unwrap();
+        old.execute_batch(
+            "INSERT INTO tenants(id, name, root, created) VALUES (1, 'one', 1, 0);
+             INSERT INTO artifacts(id, tenant, session, ino, parent, name, version, content_type, guessed_type, size, hash, metadata, \
+             labels, created, life) VALUES (x'01', 1, 1, 2, 1, x'61', 1, '', '', 1, x'02', '{}', '{}', 0, 0);
+             INSERT INTO blobs(tenant, hash, size, state, chunks) VALUES (1, x'02', 1, 0, x'');",
+        )
+        .unwrap();
+        drop(old);
+        let conn = open_writer(&path).unwrap();
+        let sql = "SELECT a.fleeting IS NULL, a.run IS NULL, b.kept FROM artifacts a JOIN blobs b ON b.hash = a.hash";
+        let read = conn.query_row(sql, [], |r| Ok((r.get::<_, bool>(0)?, r.get::<_, bool>(1)?, r.get::<_, bool>(2)?)));
+        assert_eq!(read, Ok((true, true, false)));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn seal(c: &Connection, origin: Origin, id: SessionId, now: Timestamp) -> Re
     if let Some(done) = read(c, &session)? {
         return Ok(done);
     }
-    let pending = blobs::pending(c, Some(id), None)?;
+    let pending = blobs::unmoved(c, Some(id), None)?;
     if pending.artifacts > 0 {
         return Err(Error::new(
             Kind::Busy,
@@ -58,6 +58,10 @@ fn living(c: &Connection, id: SessionId, now: Timestamp) -> Result<Vec<Artifact>
     let mut paths = Paths::default();
     let mut all = rows.map(|row| paths.artifact(c, row?)).collect::<Result<Vec<_>>>()?;
     all.sort_by(|a, b| (&a.filename, a.id).cmp(&(&b.filename, b.id)));
+    // Nothing takes the place of what is sealed.
+    for artifact in &mut all {
+        artifact.fleeting = None;
+    }
     Ok(all)
 }
 
@@ -134,6 +138,7 @@ impl Record {
             recovered: self.recovered,
             deleted_by: None,
             attempt: None,
+            fleeting: None,
         })
     }
 }

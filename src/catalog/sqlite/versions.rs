@@ -10,7 +10,7 @@ use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
 use crate::artifact::name::Name;
 use crate::artifact::time::Timestamp;
-use crate::artifact::versions::{Rules, Version, surplus};
+use crate::artifact::versions::{MOUNT, Rules, Version, free, surplus};
 use crate::catalog::{Commit, Origin};
 
 /// The version that the commit replaces because it follows it within the window.
@@ -19,14 +19,33 @@ pub fn replaceable(c: &Connection, rules: Rules, x: &Commit, previous: Option<&K
         return Ok(None);
     };
     let began = began(c, previous)?;
-    let same = rules.replaces(&previous.labels.provenance, began, &x.labels.provenance, x.now);
-    // A key names the operation that made it: another operation does not take its place.
-    let keyed = previous.labels.idempotency_key.is_some() || x.labels.idempotency_key.is_some();
-    let same = same && attempts::is_of(c, previous.id, x.attempt)?;
-    if !same || keyed || artifacts::has_link(c, previous.id)? {
+    let same = rules.replaces(&previous.labels, began, &x.labels, x.now) && attempts::is_of(c, previous.id, x.attempt)?;
+    if !same || is_held(c, previous, x.now)? {
         return Ok(None);
     }
     artifacts::known(c, previous.id)
+}
+
+/// Something holds on to it: a link, or somebody who was told its ID.
+pub fn is_held(c: &Connection, known: &Known, now: Timestamp) -> Result<bool> {
+    Ok(!free(known.fleeting, now) || artifacts::has_link(c, known.id)?)
+}
+
+/// Pins IDs that are about to be told. Answers those that are no more: they must not be told.
+pub fn pin(c: &Connection, ids: &[ArtifactId]) -> Result<Vec<ArtifactId>> {
+    let mut gone = Vec::new();
+    for id in ids {
+        let there = c.prepare_cached("UPDATE artifacts SET fleeting = NULL WHERE id = ?")?.execute([id_bytes(*id)])?;
+        if there == 0 {
+            gone.push(*id);
+        }
+    }
+    Ok(gone)
+}
+
+/// The answer to a commit tells the ID, unless it goes to `close(2)`.
+pub fn tell_it(c: &Connection, x: &Commit, id: ArtifactId) -> Result<()> {
+    if x.labels.provenance.door == MOUNT { Ok(()) } else { pin(c, &[id]).map(drop) }
 }
 
 /// When the run of versions began that `known` is the last of.

@@ -20,6 +20,7 @@ use crate::artifact::{Error, Kind, Result, manifest};
 use crate::catalog::Origin;
 use crate::catalog::guard::Guarded;
 
+use super::io::OVERTAKEN;
 use super::permit::{Walked, permit};
 use super::process::{Process, process};
 use super::{Caller, Volume};
@@ -264,12 +265,17 @@ impl Volume {
         };
         // A file that is being written has an ID once it is committed.
         self.settle_birth(attr.ino).await?;
-        let node = self.store.catalog.node(attr.ino, self.now()).await?;
-        let Some((id, _)) = node.and_then(|n| n.content) else {
-            return Err(Error::new(Kind::IsADirectory, "not a file: only files are artifacts"));
-        };
-        let found = self.store.catalog.artifact(self.store.tenant.id, id, self.now()).await?;
-        found.ok_or_else(|| Error::not_found("the file has expired"))
+        for _ in 0..OVERTAKEN {
+            let node = self.store.catalog.node(attr.ino, self.now()).await?;
+            let Some((id, _)) = node.and_then(|n| n.content) else {
+                return Err(Error::new(Kind::IsADirectory, "not a file: only files are artifacts"));
+            };
+            // A version whose place was taken in between is no more: its successor is asked.
+            if let Some(found) = self.artifact_told(id).await? {
+                return Ok(found);
+            }
+        }
+        Err(Error::not_found("the file has expired"))
     }
 
     async fn absence(&self, session: SessionId, path: &[Name]) -> Result<Error> {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
+use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::reader::ContentReader;
 
@@ -24,6 +25,8 @@ pub enum Handle {
         append: bool,
         /// Content of the moment it was opened, used while the inode has no staging file.
         reader: Mutex<Option<ContentReader>>,
+        /// Labels of its opener's process, when the inode had others from an earlier writer.
+        by: std::sync::OnceLock<Box<Labels>>,
     },
     /// A hidden file whose bytes are known at open: a manifest.
     Fixed(Bytes),

@@ -266,6 +266,11 @@ impl Volume {
         }
     }
 
+    /// The artifact of that ID, which is told.
+    pub(super) async fn artifact_told(&self, id: ArtifactId) -> Result<Option<Artifact>> {
+        self.store.telling(|| self.store.catalog.artifact(self.store.tenant.id, id, self.now())).await
+    }
+
     pub(super) async fn open_hidden(self: &Arc<Self>, ino: Ino, mode: OpenMode, caller: Caller) -> Result<Opened> {
         let what = self.hidden.what(ino)?;
         if mode.write && !matches!(what, What::Ctl(_)) {

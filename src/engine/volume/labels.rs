@@ -13,6 +13,7 @@ use crate::artifact::time::{Timestamp, Ttl};
 use crate::artifact::xattr::{Attr, Fact, list, value};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{LabelChange, MustExist};
+use crate::engine::telling::Telling;
 
 use super::io::OVERTAKEN;
 use super::live::Live;
@@ -27,6 +28,15 @@ enum Subject {
     Dir(Labels),
     /// Symlinks and special files carry none, nor does what has no name any more.
     Other,
+}
+
+impl Telling for Subject {
+    fn told(&self) -> &[Artifact] {
+        match self {
+            Subject::File(artifact, _) => std::slice::from_ref(artifact),
+            _ => &[],
+        }
+    }
 }
 
 impl Volume {
@@ -81,7 +91,8 @@ impl Volume {
         }
         // The kernel asks for `security.capability` before every write: answered without a look at the file.
         let attr = Attr::for_read(name)?;
-        let subject = self.subject(ino).await?;
+        let tells = matches!(attr, Attr::Record | Attr::Fact(Fact::Id));
+        let subject = if tells { self.store.telling(|| self.subject(ino)).await? } else { self.subject(ino).await? };
         if let Attr::User(name) = &attr {
             return self.user_attribute(&subject, name).ok_or_else(none);
         }
@@ -106,13 +117,14 @@ impl Volume {
                         Some(artifact.expires.map_or_else(|| String::from("never"), Timestamp::to_rfc3339))
                     }
                     Attr::Fact(Fact::State) => {
-                        Some(String::from(if writing { "writing" } else { self.state_of(&artifact).as_str() }))
+                        Some(String::from(if writing { "writing" } else { artifact.store.as_str() }))
                     }
                     Attr::Fact(fact) => fact.of(&artifact),
                     Attr::Record => {
-                        let mut record = artifact.to_json();
-                        record["provenance"] = json!(artifact.provenance);
-                        record["state"] = json!(if writing { "writing" } else { self.state_of(&artifact).as_str() });
+                        let mut record = artifact.to_full_json();
+                        if writing {
+                            record["state"] = json!("writing");
+                        }
                         Some(record.to_string())
                     }
                     Attr::User(_) => None,

@@ -58,6 +58,7 @@ mod told;
 mod trash;
 mod tree;
 pub mod upkeep;
+mod writers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -124,7 +125,7 @@ pub struct Volume {
     listings: Listings,
     scratch: scratch::Scratch,
     answers: Answers,
-    writers: process::Writers,
+    writers: writers::Writers,
     growing: Growing,
     journal: Arc<Journal>,
     numbers: Mutex<(u64, u64)>,
@@ -185,7 +186,7 @@ impl Volume {
             room_seen: room::Seen::default(),
             handles: Handles::default(),
             answers: Answers::default(),
-            writers: process::Writers::default(),
+            writers: writers::Writers::default(),
             growing: Growing::default(),
             journal: Arc::new(journal),
             numbers: Mutex::new((first, first + RESERVE)),

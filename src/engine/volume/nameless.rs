@@ -44,7 +44,7 @@ impl Volume {
         let (mode, gid) = inherit(&node, NodeKind::File, mode, caller.gid);
         let ino = Ino(self.number().await?);
         let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;
-        let labels = self.writers.labels_of(caller.pid, caller.uid).await;
+        let labels = self.labels_of(caller).await;
         let newborn = State::newborn(file, labels, mode, (caller.uid, gid), self.now());
         let state = State { orphan: true, nameless: true, nlink: 0, ..newborn };
         let pinned = self.pin(ino, || Live::new(ino, node.session, state));

@@ -162,7 +162,7 @@ impl Volume {
         let cookie = self.number().await?;
         let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;
         let now = self.now();
-        let labels = self.writers.labels_of(caller.pid, caller.uid).await;
+        let labels = self.labels_of(caller).await;
         self.journal.append(&Record::Open {
             file: file.name.clone(),
             ino,
@@ -200,11 +200,13 @@ impl Volume {
         if mode.write {
             // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
             let saving = live.save.lock().await;
+            let mut beside_another = None;
             if live.state.lock().staged.is_none() {
                 // Looked up again: whoever held the lock before us may have committed newer bytes.
                 let node = self.store.catalog.node(live.ino, self.now()).await?;
                 self.stage(live, node.as_ref(), mode, caller).await?;
             } else {
+                beside_another = Some(self.labels_of(caller).await);
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
                 let guarded = live.state.lock().staged.as_ref().is_some_and(|s| s.grown.is_some());
                 if !guarded {
@@ -221,7 +223,13 @@ impl Volume {
             if mode.truncate && caller.uid != 0 {
                 self.drop_set_id(live.ino).await?;
             }
-            return self.admit(live, mode, content).await;
+            let opened = self.admit(live, mode, content).await?;
+            if let Some(labels) = beside_another
+                && let Handle::File { by, .. } = &*self.handles.get(opened.fh)?
+            {
+                by.get_or_init(|| Box::new(labels));
+            }
+            return Ok(opened);
         }
         if live.state.lock().staged.is_none() && node.is_none() {
             return Err(Error::not_found("the file is gone"));
@@ -259,7 +267,7 @@ impl Volume {
             Some(staged) => staged.file.clone(),
             None => StagingFile::create(&self.staging, &self.staging_name(live.ino))?,
         };
-        let labels = self.writers.labels_of(caller.pid, caller.uid).await;
+        let labels = self.labels_of(caller).await;
         self.journal.append(&Record::Open {
             file: file.name.clone(),
             ino: live.ino,
@@ -391,6 +399,7 @@ impl Volume {
             mappable: mode.write && mode.read,
             append: mode.append,
             reader: Mutex::new(None),
+            by: OnceLock::new(),
         });
         Ok(Opened { fh, how, read_only: !mode.write })
     }

@@ -18,6 +18,7 @@ use crate::staging::journal::Record;
 use super::Volume;
 use super::attr::sparse;
 use super::grow::Growth;
+use super::handles::Handle;
 use super::live::{Io, Live, Saved, Staged};
 
 /// Up to this size the bytes are read once into memory, and what was hashed is what is sent, without doubt.
@@ -294,7 +295,7 @@ impl Volume {
             collapse: why.replaces(last),
             id: self.store.new_artifact_id(),
             name: st.name.clone(),
-            labels: st.labels.clone(),
+            labels: self.labels_for(why, &st.labels),
             mtime,
             stat: FileStat {
                 atime: st.pending.as_ref().map(|_| st.atime),
@@ -303,6 +304,20 @@ impl Volume {
                 blocks: sparse(snapshot.stamp.size, snapshot.stamp.blocks),
             },
             hashing: snapshot.hashing,
+        }
+    }
+
+    /// The inode's labels, with what the environment of the closing handle's opener says where another process opened it first.
+    fn labels_for(&self, why: Why, labels: &Labels) -> Labels {
+        let handle = self.handles.get(why.handle()).ok();
+        let by = handle.as_deref().and_then(|h| if let Handle::File { by, .. } = h { by.get() } else { None });
+        let Some(by) = by.filter(|by| by.provenance != labels.provenance) else { return labels.clone() };
+        Labels {
+            explicit: labels.explicit.clone(),
+            agent_id: labels.agent_id.clone(),
+            ttl: labels.ttl.clone(),
+            content_type: labels.content_type.clone(),
+            ..(**by).clone()
         }
     }
 

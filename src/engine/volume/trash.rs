@@ -32,7 +32,7 @@ impl Volume {
         if let Some((_, _, text)) = known.filter(|(who, at, _)| *who == caller && at.elapsed() < FRESH) {
             return text;
         }
-        let labels = self.writers.labels_of(caller.pid, caller.uid).await;
+        let labels = self.labels_of(caller).await;
         let program = labels.provenance.executable.as_deref().and_then(|path| path.rsplit('/').next());
         let process = format!("{}, uid {}", program.unwrap_or("a program"), caller.uid);
         let text = Some(match labels.env_agent_id {

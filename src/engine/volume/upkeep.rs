@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::artifact::ids::{BlobHash, Ino, SessionId};
-use crate::artifact::record::{Artifact, BlobPlace, NodeKind, StoreState};
+use crate::artifact::record::{BlobPlace, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::{BlobKey, Body};
 use crate::catalog::ChangeKind;
@@ -203,16 +203,6 @@ impl Volume {
             saved.provisional = false;
         }
         Ok(())
-    }
-
-    /// Where the bytes of an artifact are, as people mean it: what lies in the state directory is in a local store, and what the
-    /// remote store has answered for is in it, before the catalog has been told.
-    pub(super) fn state_of(&self, artifact: &Artifact) -> StoreState {
-        if self.store.blobs.is_local() || self.store.has_arrived(artifact.hash) {
-            StoreState::Stored
-        } else {
-            artifact.store
-        }
     }
 
     /// Puts one blob into the store now, from wherever its bytes are.

@@ -32,7 +32,8 @@ const STALL: Duration = Duration::from_mins(1);
 
 /// Store an artifact, as a form or as JSON with the content in base64.
 ///
-/// The same path with the same bytes is the same artifact; with other bytes it is a new version with a new ID.
+/// The same path with the same bytes is the same artifact, to which labels that are said are applied; with other bytes it is a new
+/// version with a new ID. `outcome` says which.
 #[utoipa::path(
     post, path = "/v1/artifacts", operation_id = "create_artifact", tag = "artifacts", security(("key" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the operation for 24 h: repeated with the same content, it is done once.", min_length = 1, max_length = 256)),
@@ -48,9 +49,8 @@ pub async fn create(State(app): State<App>, _: Writer, request: Request) -> Resu
     };
     let (session, labels) = input::labels(&app, labels, &headers)?;
     let id = app.store.new_artifact_id();
-    let artifact =
-        app.store.keep(received, session.as_ref(), filename.as_bytes(), &labels, id).await.map_err(problem)?;
-    Ok((StatusCode::CREATED, axum::Json(ArtifactBody::from(&artifact))).into_response())
+    let done = app.store.keep(received, session.as_ref(), filename.as_bytes(), &labels, id).await.map_err(problem)?;
+    Ok((StatusCode::CREATED, axum::Json(ArtifactBody::of(&done.artifact, Some(done.outcome)))).into_response())
 }
 
 async fn json(app: &App, body: Body, headers: &HeaderMap) -> Result<(Received, String, LabelsBody), Problem> {

@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 
 use crate::artifact::name::{SessionName, display_bytes};
 use crate::artifact::record::{Artifact, Link, LinkTarget};
+use crate::artifact::step::AttemptOf;
 use crate::artifact::time::Timestamp;
+use crate::catalog::Outcome;
 
 /// One artifact.
 #[derive(Debug, Serialize, ToSchema)]
@@ -27,6 +29,18 @@ pub struct ArtifactBody {
     pub metadata: BTreeMap<String, String>,
     /// 1 is the oldest of its path.
     pub version: u64,
+    /// `pending`: on its way to the store; `stored`.
+    pub state: String,
+    /// The step whose attempt wrote it.
+    pub step: Option<String>,
+    #[schema(value_type = Option<Object>, example = json!({"step": "report", "number": 2, "state": "running"}))]
+    pub attempt: Option<serde_json::Value>,
+    /// Program, process, machine and door of its writer, as far as they are known.
+    #[schema(value_type = Object)]
+    pub provenance: serde_json::Value,
+    /// What came of storing it: `created`, `updated` (the same bytes with other labels) or `unchanged`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
     /// RFC 3339, UTC.
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -47,9 +61,21 @@ impl From<&Artifact> for ArtifactBody {
             agent_id: a.agent_id.clone(),
             metadata: a.metadata.0.clone(),
             version: a.version,
+            state: a.store.as_str().to_owned(),
+            step: a.attempt.as_ref().map(|of| of.step.clone()),
+            attempt: a.attempt.as_ref().map(AttemptOf::to_json),
+            provenance: a.provenance.to_json(),
+            outcome: None,
             created_at: a.created.to_rfc3339(),
             expires_at: a.expires.map(Timestamp::to_rfc3339),
         }
+    }
+}
+
+impl ArtifactBody {
+    /// With what came of storing it.
+    pub fn of(a: &Artifact, outcome: Option<Outcome>) -> Self {
+        Self { outcome: outcome.map(|o| o.as_str().to_owned()), ..Self::from(a) }
     }
 }
 

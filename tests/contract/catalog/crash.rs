@@ -52,6 +52,7 @@ async fn child() {
                     }),
                     id: ArtifactId(Ulid::new()),
                     collapse: None,
+                    kept: false,
                     hash: hash(&content),
                     size: content.len() as u64,
                     chunks: Chunks::default(),

@@ -9,9 +9,9 @@ use outputfs::catalog::{Commit, Committed, Outcome, Payload, RenameMode};
 
 use super::world::{DAY, SECOND, World, hash, name};
 
-fn by(executable: &str, uid: u32, mut x: Commit) -> Commit {
+fn by(process: &str, uid: u32, mut x: Commit) -> Commit {
     x.labels.provenance =
-        Provenance { executable: Some(executable.into()), pid: Some(7), uid: Some(uid), door: "mount".into() };
+        Provenance { process: Some(process.into()), uid: Some(uid), door: "mount".into(), ..Provenance::default() };
     x
 }
 
@@ -74,6 +74,50 @@ pub async fn another_writer_s_versions_stay(w: &World) {
     w.commit(pushed.clone()).await;
     let again = Commit { labels: pushed.labels, ..w.rewrite(first.ino, b"q") };
     assert_eq!(w.commit(again).await.outcome, Outcome::New);
+}
+
+pub async fn what_somebody_was_told_of_is_not_replaced(w: &World) {
+    let first = born(w, "log").await;
+    assert_eq!(w.cat.pin(vec![first.artifact.id]).await.unwrap(), []);
+    let second = saved(w, first.ino, "second").await;
+    assert_eq!((second.outcome, second.artifact.version), (Outcome::New, 2));
+    // Told too late: it is said that it is no more.
+    let third = saved(w, first.ino, "third").await;
+    assert_eq!(third.outcome, Outcome::Collapsed);
+    assert_eq!(w.cat.pin(vec![third.artifact.id, second.artifact.id]).await.unwrap(), [second.artifact.id]);
+    // Neither does one open file replace what it wrote before.
+    let fourth = Commit { collapse: Some(third.artifact.id), ..by("/bin/sh", 1, w.rewrite(first.ino, b"4")) };
+    let fourth = w.commit(fourth).await;
+    assert_eq!((fourth.outcome, fourth.artifact.version), (Outcome::New, 3));
+    // The same process with another label; the same run in another process.
+    let mut labelled = by("/bin/sh", 1, w.rewrite(first.ino, b"5"));
+    labelled.labels.env_agent_id = Some("a".into());
+    assert_eq!(w.commit(labelled).await.outcome, Outcome::New);
+    let of_run = |process: &str, text: &[u8]| {
+        let mut x = by(process, 1, w.rewrite(first.ino, text));
+        x.labels.provenance.run = Some("r".into());
+        x
+    };
+    assert_eq!(w.commit(of_run("/bin/a", b"6")).await.outcome, Outcome::New);
+    assert_eq!(w.commit(of_run("/bin/b", b"7")).await.outcome, Outcome::Collapsed);
+}
+
+pub async fn the_same_bytes_with_other_labels_are_the_same_artifact(w: &World) {
+    let first = born(w, "log").await;
+    let again = saved(w, first.ino, "first").await;
+    assert_eq!((again.outcome, again.artifact.id), (Outcome::Same, first.artifact.id));
+    let mut said = by("/bin/other", 1, w.rewrite(first.ino, b"first"));
+    said.labels.explicit.set("stage", b"final").unwrap();
+    said.labels.ttl = Some("1h".into());
+    let done = w.commit(said.clone()).await;
+    assert_eq!((done.outcome, done.artifact.id), (Outcome::Updated, first.artifact.id));
+    assert_eq!(done.artifact.metadata.get("stage"), Some("final"));
+    assert_eq!(done.artifact.expires, first.artifact.expires, "the later of the two");
+    said.labels.ttl = Some("never".into());
+    let done = w.commit(Commit { now: w.now(), ..said.clone() }).await;
+    assert_eq!((done.outcome, done.artifact.expires), (Outcome::Updated, None));
+    let done = w.commit(Commit { now: w.now(), ..said }).await;
+    assert_eq!(done.outcome, Outcome::Same);
 }
 
 async fn link_to(w: &World, id: ArtifactId, link: &str, expires: Option<Timestamp>) {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use outputfs::artifact::ids::{ArtifactId, BlobHash, Ino, MountId};
+use outputfs::artifact::metadata::Provenance;
 use outputfs::artifact::name::Name;
 use outputfs::artifact::quota::Quota;
 use outputfs::artifact::record::{Artifact, Chunks, Labels, Node, NodeKind, Session, Tenant};
@@ -178,10 +179,15 @@ impl World {
             // Nothing is deleted after that.
             begun: i64::MAX.unsigned_abs(),
             bytes_type: Some(String::from("text/plain")),
-            labels: Labels::default(),
+            // Through a mount, by nobody knows whom.
+            labels: Labels {
+                provenance: Provenance { door: String::from("mount"), ..Provenance::default() },
+                ..Labels::default()
+            },
             attempt: None,
             mtime: Timestamp(now.0 - 1),
             stat: FileStat::default(),
+            kept: false,
             now,
         }
     }

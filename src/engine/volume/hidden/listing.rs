@@ -153,7 +153,7 @@ impl Volume {
         match dir {
             What::Where(session, conditions) if !conditions.is_empty() => self.matches(*session, conditions).await,
             What::VersionsOf(parent, name) => {
-                let versions = self.store.catalog.versions(*parent, name, now).await?;
+                let versions = self.store.telling(|| self.store.catalog.versions(*parent, name, now)).await?;
                 self.of_artifacts(versions, |a| a.version.to_string().into_bytes()).await
             }
             What::Versions(real) => self.versioned(*real, now).await,
@@ -233,7 +233,7 @@ impl Volume {
     async fn all(&self, mut query: Query) -> Result<Vec<Artifact>> {
         let mut out = Vec::new();
         loop {
-            let page = self.store.catalog.find(&query, self.now()).await?;
+            let page = self.store.telling(|| self.store.catalog.find(&query, self.now())).await?;
             out.extend(page.artifacts);
             match page.next {
                 Some(next) => query.after = Some(next),

@@ -67,7 +67,7 @@ impl Volume {
         let session = self.scratch.known.lock().session(ino).unwrap_or(SessionId::NONE);
         if mode.write {
             self.refuse_sealed(session).await?;
-            let labels = self.writers.labels_of(caller.pid, caller.uid).await;
+            let labels = self.labels_of(caller).await;
             self.scratch.known.lock().set_labels(ino, labels);
         }
         let pinned = self.pin(ino, || Live::new(ino, session, idle(self.now())));

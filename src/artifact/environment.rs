@@ -1,0 +1,102 @@
+//! What a writer's environment says of its files: the same variables at every door that can see one.
+//!
+//! `OUTPUTFS_*` wins over the `ARTIFACTA_*` that the published client knows. Nothing here fails: what is out of limits is left out, and
+//! told to the caller.
+
+use super::error::Error;
+use super::metadata::Metadata;
+use super::record::Labels;
+use super::time::Ttl;
+
+/// Longest agent's name and idempotency key, in bytes.
+const TEXT_MAX: usize = 256;
+
+/// Labels from an environment.
+#[derive(Debug, Default)]
+pub struct Environment {
+    pub agent_id: Option<String>,
+    pub ttl: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub metadata: Metadata,
+    /// Variables that are out of limits.
+    pub left_out: Vec<(String, Error)>,
+}
+
+/// Reads the variables that label files. Empty ones say nothing.
+pub fn read<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Environment {
+    let mut env = Environment::default();
+    let (mut agent, mut ttl) = (None, None);
+    for (name, value) in pairs.filter(|(_, value)| !value.is_empty()) {
+        let mut text = |into: &mut Option<String>| {
+            if value.len() > TEXT_MAX || value.chars().any(char::is_control) {
+                let limits = format!("at most {TEXT_MAX} bytes, and no control characters");
+                env.left_out.push((name.to_owned(), Error::invalid(limits)));
+            } else {
+                *into = Some(value.to_owned());
+            }
+        };
+        match name {
+            "OUTPUTFS_AGENT_ID" => text(&mut env.agent_id),
+            "ARTIFACTA_AGENT_ID" => text(&mut agent),
+            "OUTPUTFS_IDEMPOTENCY_KEY" => text(&mut env.idempotency_key),
+            "OUTPUTFS_TTL" | "ARTIFACTA_TTL" => match value.parse::<Ttl>() {
+                Ok(_) if name == "OUTPUTFS_TTL" => env.ttl = Some(value.to_owned()),
+                Ok(_) => ttl = Some(value.to_owned()),
+                Err(e) => env.left_out.push((name.to_owned(), e)),
+            },
+            _ => {
+                let Some(key) = name.strip_prefix("OUTPUTFS_META_") else { continue };
+                if let Err(e) = env.metadata.set(&key.to_ascii_lowercase(), value.as_bytes()) {
+                    env.left_out.push((name.to_owned(), e));
+                }
+            }
+        }
+    }
+    env.agent_id = env.agent_id.or(agent);
+    env.ttl = env.ttl.or(ttl);
+    env
+}
+
+impl Environment {
+    /// Gives it to the labels of a file; what they say explicitly stays.
+    pub fn label(self, labels: &mut Labels) {
+        labels.environment = self.metadata;
+        labels.env_agent_id = self.agent_id;
+        labels.env_ttl = self.ttl;
+        labels.idempotency_key = labels.idempotency_key.take().or(self.idempotency_key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_labels_a_file() {
+        let long = "x".repeat(257);
+        let env = read(
+            [
+                ("PATH", "/bin"),
+                ("OUTPUTFS_META_STAGE", "final"),
+                ("OUTPUTFS_META_1", "bad"),
+                ("ARTIFACTA_AGENT_ID", "old"),
+                ("OUTPUTFS_AGENT_ID", "a1"),
+                ("OUTPUTFS_TTL", "x"),
+                ("ARTIFACTA_TTL", "7d"),
+                ("OUTPUTFS_IDEMPOTENCY_KEY", &long),
+            ]
+            .into_iter(),
+        );
+        assert_eq!(
+            env.left_out.iter().map(|l| l.0.as_str()).collect::<Vec<_>>(),
+            ["OUTPUTFS_META_1", "OUTPUTFS_TTL", "OUTPUTFS_IDEMPOTENCY_KEY"]
+        );
+        let mut labels = Labels { idempotency_key: Some("said".into()), ..Labels::default() };
+        env.label(&mut labels);
+        assert_eq!(labels.environment.get("stage"), Some("final"));
+        assert_eq!(labels.environment.0.len(), 1);
+        assert_eq!(labels.env_agent_id.as_deref(), Some("a1"));
+        assert_eq!(labels.env_ttl.as_deref(), Some("7d"));
+        assert_eq!(labels.idempotency_key.as_deref(), Some("said"));
+    }
+}
