@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::error::{Error, Result};
 use super::ids::{BlobHash, TenantId};
 use super::link::letters;
+use super::step::AttemptId;
 use super::time::Timestamp;
 
 const PREFIX: &str = "ak_live_";
@@ -118,6 +119,13 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// What is stored in its name belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunOf {
+    pub run: String,
+    pub attempt: Option<AttemptId>,
+}
+
 /// A key as the catalog knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
@@ -136,6 +144,8 @@ pub struct ApiKey {
     pub revoked: Option<Timestamp>,
     /// To within some seconds.
     pub last_used: Option<Timestamp>,
+    /// The run that it was made for, from the key that `name` is the ID of: it opens what that opens, for as long as both last.
+    pub of: Option<RunOf>,
 }
 
 impl ApiKey {
@@ -178,6 +188,7 @@ mod tests {
             created: Timestamp(0),
             revoked: None,
             last_used: None,
+            of: None,
         };
         assert!(key(&[Scope::Admin]).may(Scope::Read) && key(&[Scope::Admin]).may(Scope::Write));
         assert!(key(&[Scope::Read]).may(Scope::Read) && !key(&[Scope::Read]).may(Scope::Write));

@@ -28,6 +28,8 @@ pub struct Query {
     pub since: Option<Timestamp>,
     /// Created before.
     pub until: Option<Timestamp>,
+    /// Written last by this `outputfs run`.
+    pub run: Option<String>,
     pub life: Life,
     /// Only those after this one in the order of answers.
     pub after: Option<(Timestamp, ArtifactId)>,
@@ -50,6 +52,7 @@ impl Query {
             content_type: None,
             since: None,
             until: None,
+            run: None,
             life: Life::Live,
             after: None,
             limit: 1000,

@@ -68,6 +68,8 @@ pub trait Doors: Send + Sync + 'static {
     async fn keys(&self, tenant: TenantId) -> Result<Vec<ApiKey>>;
     /// `NotFound` when there is none; revoking twice is fine.
     async fn revoke_key(&self, tenant: TenantId, id: &str, now: Timestamp) -> Result<ApiKey>;
+    /// Ends the keys that were made for a run.
+    async fn drop_keys_of(&self, run: &str) -> Result<()>;
     /// Adds requests to the tenant's `month` (year × 100 + month) and notes when keys were used.
     async fn meter(&self, tenant: TenantId, month: u32, uses: Vec<KeyUse>) -> Result<()>;
     /// Requests of that month.

@@ -163,6 +163,9 @@ pub struct MountingArgs {
     /// Let other users in (not root: needs user_allow_other in /etc/fuse.conf)
     #[arg(long)]
     pub allow_other: bool,
+    /// The folder need not be empty: what is in it becomes artifacts first, and stays in place underneath
+    #[arg(long)]
+    pub adopt: bool,
     #[command(flatten)]
     pub http: HttpArgs,
 }
@@ -258,7 +261,7 @@ pub struct RunArgs {
 
 #[derive(Debug, Args)]
 pub struct MountArgs {
-    /// An empty directory
+    /// An empty directory, or one to --adopt
     pub mountpoint: PathBuf,
     #[command(flatten)]
     pub session: SessionArg,

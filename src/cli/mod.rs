@@ -19,7 +19,7 @@ mod man;
 pub mod output;
 pub mod progress;
 mod pull;
-mod push;
+pub mod push;
 mod quota;
 mod restore;
 mod revoke;

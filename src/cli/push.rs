@@ -102,6 +102,16 @@ fn destination(args: &PushArgs) -> Result<(Vec<PathBuf>, Destination)> {
     Ok((args.files.clone(), Destination { session, path: String::new() }))
 }
 
+/// What this process says of files that it stores by itself.
+#[must_use]
+pub fn own_labels() -> Labels {
+    let mut labels = Labels { provenance: own_provenance(), ..Labels::default() };
+    from_environment(&mut labels);
+    // A key names one operation, and this is many.
+    labels.idempotency_key = None;
+    labels
+}
+
 fn labels(args: &PushArgs) -> Result<Labels> {
     let mut explicit = Metadata::default();
     for Meta(key, value) in &args.meta {

@@ -42,6 +42,7 @@ pub fn main() -> ExitCode {
         return preview::worker::main();
     }
     bound_memory();
+    take_foreign_variables();
     forget_empty_variables();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -142,6 +143,17 @@ fn bound_memory() {
     let done = unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS) };
     #[cfg(target_env = "gnu")]
     debug_assert_eq!(done, 1, "more arenas than wanted cost memory and nothing else");
+}
+
+/// What the published client calls the session is ours too, where we have no word of our own for it.
+fn take_foreign_variables() {
+    let (ours, theirs) = ("OUTPUTFS_SESSION_ID", "ARTIFACTA_SESSION_ID");
+    if std::env::var_os(ours).is_none_or(|v| v.is_empty())
+        && let Some(session) = std::env::var_os(theirs).filter(|v| !v.is_empty())
+    {
+        // SAFETY: called at the start of main: no other thread reads the environment.
+        unsafe { std::env::set_var(ours, session) };
+    }
 }
 
 /// `OUTPUTFS_STORE=` means "not set", as it does to most tools; clap would take it for a value.

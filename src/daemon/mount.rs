@@ -14,7 +14,7 @@ pub async fn run(settings: Settings, args: MountArgs) -> Outcome {
     let signals = Signals::install()?;
     let parent = if args.daemon { Some(Parent::detach()?) } else { None };
     let mut context = Context::new(settings);
-    let started = match Mountpoint::prepare(&args.mountpoint, false) {
+    let started = match Mountpoint::prepare(&args.mountpoint, false, args.mounting.adopt) {
         Ok(place) => {
             // Its own directory must be free to be removed or unmounted.
             if args.daemon {

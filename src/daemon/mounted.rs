@@ -1,6 +1,7 @@
 //! A mount from its making to its end: store, file system, links, mount point.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use crate::cli::{Context, busy};
 use crate::daemon::mcp;
 use crate::daemon::mountpoint::Mountpoint;
 use crate::daemon::signals::{Signals, name};
+use crate::engine::adopt::Adopted;
 use crate::engine::store::Store;
 use crate::fuse::{self, MountSpec, Mounted};
 use crate::http::{self, HttpConfig, LinkMode, Listening, TlsFiles};
@@ -109,6 +111,9 @@ impl Live {
     ) -> Outcome<(Mounted, Option<Links>)> {
         if let Some(name) = &session {
             store.ensure_session(name).await?;
+        }
+        if args.adopt {
+            adopt(context, store, session.as_ref(), place.path()).await?;
         }
         if let Some(dir) = &store.mount_dir {
             dir.write_info(&MountInfo {
@@ -257,6 +262,46 @@ impl Links {
             Err(_) => tracing::warn!("the link server did not end in time"),
         }
     }
+}
+
+/// Takes in what the mount will hide. Where all sessions are mounted, each folder is one.
+async fn adopt(context: &Context, store: &Store, session: Option<&SessionName>, dir: &Path) -> Outcome {
+    let mut folders = Vec::new();
+    match session {
+        Some(name) => folders.push((name.clone(), dir.to_owned())),
+        None => {
+            for entry in std::fs::read_dir(dir).map_err(|e| Error::io(dir, &e))? {
+                let path = entry.map_err(|e| Error::io(dir, &e))?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if !path.is_dir() {
+                    let text = format!(
+                        "{}: lies outside every session: --session NAME takes all of the folder into one",
+                        path.display()
+                    );
+                    return Err(Error::invalid(text).into());
+                }
+                folders.push((name.parse()?, path));
+            }
+        }
+    }
+    let labels = crate::cli::push::own_labels();
+    let mut all = Adopted::default();
+    for (name, folder) in folders {
+        let adopted = store.adopt(&name, &folder, &labels).await?;
+        all.files += adopted.files;
+        all.known += adopted.known;
+        all.left_out += adopted.left_out;
+    }
+    if all != Adopted::default() {
+        context.output.note(&format!(
+            "{}: {} files became artifacts, {} are in the session already, {} were left out; all of them stay in place underneath",
+            dir.display(),
+            all.files,
+            all.known,
+            all.left_out
+        ));
+    }
+    Ok(())
 }
 
 /// An address that can never be bound is an error if it was asked for, else a remark.

@@ -19,24 +19,24 @@ pub struct Mountpoint {
 }
 
 impl Mountpoint {
-    /// Takes a dead mount of ours away first. `make`: makes the directory when it is missing.
+    /// Takes a dead mount of ours away first. `make`: makes the directory when it is missing. `adopt`: it need not be empty.
     ///
     /// # Errors
     /// `NotFound`, `NotADirectory`, `NotEmpty`; `Busy` when something is mounted there.
-    pub fn prepare(path: &Path, make: bool) -> Outcome<Self> {
+    pub fn prepare(path: &Path, make: bool, adopt: bool) -> Outcome<Self> {
         let absolute = std::path::absolute(path).map_err(|e| Error::io(path, &e))?;
         if stale_mount::detach(&known_as(&absolute)?)? {
             tracing::info!(path = %path.display(), "the mount of a dead daemon was taken away");
         }
         let made = make && make_directory(&absolute)?;
-        let this = Self::take(path, &absolute, made);
+        let this = Self::take(path, &absolute, (made, adopt));
         if this.is_err() && made {
             remove(&absolute);
         }
         this
     }
 
-    fn take(said: &Path, absolute: &Path, made: bool) -> Outcome<Self> {
+    fn take(said: &Path, absolute: &Path, (made, adopt): (bool, bool)) -> Outcome<Self> {
         let at = said.display();
         let meta = std::fs::metadata(absolute).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
@@ -59,9 +59,11 @@ impl Mountpoint {
             return Err(busy(said));
         }
         let mut entries = std::fs::read_dir(&path).map_err(|e| Error::io(said, &e))?;
-        if entries.next().is_some() {
+        if !adopt && entries.next().is_some() {
             let e = Error::new(Kind::NotEmpty, format!("{at}: is not empty: what is in it would be hidden"));
-            return Err(Failure::new(&e).hint("choose another directory, or move its content away"));
+            return Err(
+                Failure::new(&e).hint("--adopt takes it in as artifacts first and leaves it in place underneath")
+            );
         }
         Ok(Self { path, made, _lock: lock })
     }
@@ -145,20 +147,20 @@ mod tests {
     fn made_and_removed_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("outputs");
-        let taken = Mountpoint::prepare(&path, true).unwrap();
-        assert_eq!(Mountpoint::prepare(&path, true).unwrap_err().code, 1, "taken");
+        let taken = Mountpoint::prepare(&path, true, false).unwrap();
+        assert_eq!(Mountpoint::prepare(&path, true, false).unwrap_err().code, 1, "taken");
         taken.release();
         assert!(!path.exists());
-        assert!(Mountpoint::prepare(&path, false).unwrap_err().text().contains("no such directory"));
+        assert!(Mountpoint::prepare(&path, false, false).unwrap_err().text().contains("no such directory"));
     }
 
     #[test]
     fn what_was_there_stays() {
         let dir = tempfile::tempdir().unwrap();
-        Mountpoint::prepare(dir.path(), true).unwrap().release();
+        Mountpoint::prepare(dir.path(), true, false).unwrap().release();
         assert!(dir.path().exists());
         std::fs::write(dir.path().join("x"), "").unwrap();
-        assert!(Mountpoint::prepare(dir.path(), true).unwrap_err().text().contains("not empty"));
-        assert!(Mountpoint::prepare(&dir.path().join("x"), true).unwrap_err().text().contains("no directory"));
+        assert!(Mountpoint::prepare(dir.path(), true, false).unwrap_err().text().contains("not empty"));
+        assert!(Mountpoint::prepare(&dir.path().join("x"), true, false).unwrap_err().text().contains("no directory"));
     }
 }

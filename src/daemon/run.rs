@@ -34,7 +34,7 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
     if fresh {
         context.output.note(&format!("session {session}"));
     }
-    let place = Mountpoint::prepare(&args.mount, true)?;
+    let place = Mountpoint::prepare(&args.mount, true, args.mounting.adopt)?;
     let mut env = environment(&context.settings, &session, place.path());
     let live = Live::start(&mut context, &args.mounting, Some(session.clone()), place).await?;
     // Runs side by side are the normal case, and standard error is the command's.
@@ -48,13 +48,10 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
     }
 
     match begin(&live.store, &session, &args).await {
-        Ok(Some(attempt)) => env.extend([
-            ("OUTPUTFS_STEP", OsString::from(attempt.step)),
-            ("OUTPUTFS_ATTEMPT", OsString::from(attempt.id.0.to_string())),
-        ]),
-        Ok(None) => {}
+        Ok(more) => env.extend(more),
         Err(e) => {
             let (store, _) = live.finish(&context, &signals).await;
+            store.end_run().await?;
             store.close().await?;
             return Err(e.into());
         }
@@ -64,6 +61,7 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
         Err(failure) => Err(failure),
     };
     let (store, mut stored) = live.finish(&context, &signals).await;
+    stored = stored.and(store.end_run().await);
     let code = match ended {
         Ok(code) => code,
         Err(failure) => {
@@ -113,22 +111,48 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
     }
 }
 
-/// Where the command finds its folder, and `outputfs` commands within it their session.
+/// Where the command finds its folder, and `outputfs` and `artifacta` within it their session, agent and lifetime.
 fn environment(settings: &Settings, session: &SessionName, dir: &Path) -> Vec<(&'static str, OsString)> {
+    let mut env = folder(settings, session, dir);
+    for names in [["OUTPUTFS_AGENT_ID", "ARTIFACTA_AGENT_ID"], ["OUTPUTFS_TTL", "ARTIFACTA_TTL"]] {
+        if let Some(said) = names.iter().find_map(|name| std::env::var_os(name).filter(|v| !v.is_empty())) {
+            env.extend(names.map(|name| (name, said.clone())));
+        }
+    }
+    env
+}
+
+fn folder(settings: &Settings, session: &SessionName, dir: &Path) -> Vec<(&'static str, OsString)> {
     vec![
         ("OUTPUTFS_SESSION_ID", OsString::from(session.as_str())),
+        ("ARTIFACTA_SESSION_ID", OsString::from(session.as_str())),
         ("OUTPUTFS_DIR", dir.as_os_str().to_owned()),
         ("OUTPUTFS_STATE_DIR", settings.store.state_dir.as_os_str().to_owned()),
         ("OUTPUTFS_TENANT", OsString::from(settings.store.tenant.as_str())),
     ]
 }
 
-/// The attempt that `--step` asks for.
-async fn begin(store: &Store, session: &SessionName, args: &RunArgs) -> Result<Option<Attempt>> {
-    let Some(step) = &args.step else { return Ok(None) };
-    let session = store.session(session.as_str()).await?;
-    let words: Vec<_> = args.command.iter().map(|w| w.to_string_lossy()).collect();
-    store.begin_attempt(&session, step, &words.join(" ")).await.map(Some)
+/// The run, and the attempt that `--step` asks for: what the command is to know of them. A key of this store that the command would
+/// use anyway is exchanged for one of the run, so that what comes with it is the run's.
+async fn begin(store: &Store, session: &SessionName, args: &RunArgs) -> Result<Vec<(&'static str, OsString)>> {
+    store.begin_run();
+    let mut env = Vec::new();
+    if let Some(run) = store.run() {
+        env.push(("OUTPUTFS_RUN_ID", OsString::from(run)));
+    }
+    if let Some(step) = &args.step {
+        let session = store.session(session.as_str()).await?;
+        let words: Vec<_> = args.command.iter().map(|w| w.to_string_lossy()).collect();
+        let attempt = store.begin_attempt(&session, step, &words.join(" ")).await?;
+        let number = OsString::from(attempt.id.0.to_string());
+        env.extend(["OUTPUTFS_STEP", "ARTIFACTA_STEP"].map(|name| (name, OsString::from(&attempt.step))));
+        env.extend(["OUTPUTFS_ATTEMPT", "ARTIFACTA_ATTEMPT"].map(|name| (name, number.clone())));
+    }
+    let key = std::env::var("ARTIFACTA_API_KEY").unwrap_or_default();
+    if let Some(made) = store.key_for_run(&key).await? {
+        env.push(("ARTIFACTA_API_KEY", OsString::from(made.secret.reveal())));
+    }
+    Ok(env)
 }
 
 /// A command that cannot write anything need not run.
@@ -154,7 +178,8 @@ async fn tell(
     (code, sealed, attempt): (u8, bool, Option<Attempt>),
 ) -> Result<()> {
     let session = store.session(name.as_str()).await?;
-    let query = Query { session: Some(session.id), ..Query::all(store.tenant.id) };
+    // What others put into the session is not this run's to tell of.
+    let query = Query { session: Some(session.id), run: store.run(), ..Query::all(store.tenant.id) };
     let mut list = store.find_all(query).await?;
     list.sort_unstable_by(|a, b| a.filename.cmp(&b.filename));
     if !context.output.quiet && !list.is_empty() {

@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use subtle::ConstantTimeEq;
 
-use crate::artifact::key::{ApiKey, KeySecret, Rate, Scope};
+use crate::artifact::key::{ApiKey, KeySecret, Rate, RunOf, Scope};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
 use crate::catalog::doors::KeyUse;
@@ -68,10 +68,27 @@ impl Store {
         if rate.is_some_and(|r| r.sustained == 0 || r.burst == 0) {
             return Err(Error::invalid("a rate of 0 requests lets nobody in: revoke the key instead"));
         }
-        let secret = KeySecret::from_random(&rand::random::<[u8; KeySecret::RANDOM_BYTES]>())?;
         let mut scopes = scopes;
         scopes.sort_unstable();
         scopes.dedup();
+        let made = self.make_key(name, scopes, rate, None).await?;
+        tracing::info!(key = made.key.id, name = made.key.name, "key made");
+        Ok(made)
+    }
+
+    /// A key for the run of this store, which opens what the key `text` opens. None: `text` opens nothing here.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn key_for_run(&self, text: &str) -> Result<Option<NewKey>> {
+        let Some(run) = self.run() else { return Ok(None) };
+        let Some(from) = self.authenticate(text).await? else { return Ok(None) };
+        let of = RunOf { run, attempt: self.attempt() };
+        self.make_key(&from.id, from.scopes, from.rate, Some(of)).await.map(Some)
+    }
+
+    async fn make_key(&self, name: &str, scopes: Vec<Scope>, rate: Option<Rate>, of: Option<RunOf>) -> Result<NewKey> {
+        let secret = KeySecret::from_random(&rand::random::<[u8; KeySecret::RANDOM_BYTES]>())?;
         let key = ApiKey {
             id: secret.id(),
             tenant: self.tenant.id,
@@ -83,18 +100,20 @@ impl Store {
             created: self.clock.now(),
             revoked: None,
             last_used: None,
+            of,
         };
         self.catalog.add_key(key.clone()).await?;
-        tracing::info!(key = key.id, name = key.name, "key made");
         Ok(NewKey { key, secret })
     }
 
-    /// Newest first, revoked ones too.
+    /// Newest first, revoked ones too; those of runs are no one's to manage.
     ///
     /// # Errors
     /// Of the catalog.
     pub async fn keys(&self) -> Result<Vec<ApiKey>> {
-        self.catalog.keys(self.tenant.id).await
+        let mut keys = self.catalog.keys(self.tenant.id).await?;
+        keys.retain(|k| k.of.is_none());
+        Ok(keys)
     }
 
     /// From this moment on the key opens nothing.
@@ -120,6 +139,14 @@ impl Store {
         let Ok(secret) = text.parse::<KeySecret>() else { return Ok(None) };
         let Some(key) = self.catalog.key(&secret.id()).await? else { return Ok(None) };
         let same: bool = key.hash.0.ct_eq(&secret.hash().0).into();
+        let mut from = key.clone();
+        // What it was made from must stand too.
+        while from.of.is_some() {
+            match self.catalog.key(&from.name).await?.filter(|k| k.revoked.is_none()) {
+                Some(above) => from = above,
+                None => return Ok(None),
+            }
+        }
         Ok((same && key.revoked.is_none() && key.tenant == self.tenant.id).then_some(key))
     }
 

@@ -3,6 +3,7 @@
 //! [`store::Store`] is what every door shares (CLI, HTTP, mount): catalog, blobs, cache, clock.
 //! What only a mount has comes on top of it: open files, staging, names that are not committed yet.
 
+pub mod adopt;
 pub mod browse;
 pub(crate) mod claims;
 pub mod clock;

@@ -187,7 +187,7 @@ impl Store {
     }
 
     /// `mkdir -p` below the session's root.
-    async fn make_dirs(&self, session: &Session, names: &[Name]) -> Result<Ino> {
+    pub(crate) async fn make_dirs(&self, session: &Session, names: &[Name]) -> Result<Ino> {
         let mut at = session.root;
         for name in names {
             let found = match self.catalog.lookup(at, name, self.clock.now()).await? {
@@ -392,7 +392,7 @@ fn unreadable(e: &std::io::Error) -> Error {
     }
 }
 
-fn owner() -> (u32, u32) {
+pub(crate) fn owner() -> (u32, u32) {
     (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
 }
 

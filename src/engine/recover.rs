@@ -22,6 +22,7 @@ use crate::engine::failpoints::hit;
 use crate::engine::ingest::{CommitMeta, Source, Where};
 use crate::engine::settle::{BATCH, Owner, remove_staging};
 use crate::engine::stale_mount;
+use crate::engine::steps::run_of;
 use crate::engine::store::{Store, blocking};
 use crate::staging::file::StagingFile;
 use crate::staging::hash::{Digest, hash_file};
@@ -121,6 +122,7 @@ impl Store {
             // What it closed is its own; then it is over, also when a file must wait for the store.
             store.join_attempt(attempt)?;
             self.catalog.abandon_attempts(dir.id, self.clock.now()).await?;
+            self.catalog.drop_keys_of(&run_of(dir.id)).await?;
         }
         self.catalog.set_staged(self.tenant.id, dir.id, 0).await?;
         let before = report.left.len();

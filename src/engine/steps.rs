@@ -4,6 +4,10 @@
 //! directory: when its owner dies, whoever recovers the directory ends the attempt as abandoned, after making up for the commits
 //! that were on their way.
 
+use std::future::Future;
+
+use crate::artifact::ids::MountId;
+use crate::artifact::key::RunOf;
 use crate::artifact::record::Session;
 use crate::artifact::step::{Attempt, AttemptId, StepName};
 use crate::artifact::{Error, Result};
@@ -67,6 +71,11 @@ impl Store {
         self.catalog.attempts(session.id, self.clock.now()).await
     }
 
+    /// Begins a run: what is committed from now on is of it.
+    pub fn begin_run(&self) {
+        self.join_run(run_of(self.origin.0));
+    }
+
     /// What is committed from now on is of the run `run`. Once.
     pub fn join_run(&self, run: String) {
         self.inner.run.get_or_init(|| run);
@@ -75,13 +84,39 @@ impl Store {
     /// The run that what is committed here is of.
     #[must_use]
     pub fn run(&self) -> Option<String> {
-        self.inner.run.get().cloned()
+        OF.try_with(|of| of.as_ref().map(|of| of.run.clone())).ok().flatten().or_else(|| self.inner.run.get().cloned())
+    }
+
+    /// Ends what was given to the run alone.
+    ///
+    /// # Errors
+    /// Of the catalog.
+    pub async fn end_run(&self) -> Result<()> {
+        match self.inner.run.get() {
+            Some(run) => self.catalog.drop_keys_of(run).await,
+            None => Ok(()),
+        }
     }
 
     /// The attempt that what is committed here belongs to.
     pub(crate) fn attempt(&self) -> Option<AttemptId> {
-        self.inner.attempt.get().copied()
+        let asked = OF.try_with(|of| of.as_ref().and_then(|of| of.attempt)).ok().flatten();
+        asked.or_else(|| self.inner.attempt.get().copied())
     }
+}
+
+tokio::task_local! {
+    static OF: Option<RunOf>;
+}
+
+/// Runs `work`; what it commits is of that run and attempt.
+pub fn scope<F: Future>(of: Option<RunOf>, work: F) -> impl Future<Output = F::Output> {
+    OF.scope(of, work)
+}
+
+/// The run of a mount.
+pub(crate) fn run_of(mount: MountId) -> String {
+    format!("run_{}", mount.0)
 }
 
 /// This machine's name.

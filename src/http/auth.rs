@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use crate::artifact::key::{ApiKey, Rate, Scope};
 use crate::catalog::audit::{self, Actor, Who};
+use crate::engine::steps;
 use crate::http::App;
 use crate::http::errors::Problem;
 
@@ -91,8 +92,9 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
             app.store.count_request(&key);
             let name = if key.name.is_empty() { key.id.clone() } else { format!("{} ({})", key.name, key.id) };
             let actor = Actor { door: "http", who: Who::Named(name) };
+            let of = key.of.clone();
             request.extensions_mut().insert(Caller(Arc::new(key)));
-            audit::scope(actor, next.run(request)).await
+            steps::scope(of, audit::scope(actor, next.run(request))).await
         }
     };
     turn.tell(response.headers_mut(), now);

@@ -158,3 +158,53 @@ impl WithFifo for Command {
         self.spawn().expect("it starts")
     }
 }
+
+#[test]
+fn what_a_folder_holds_is_adopted() {
+    let sandbox = Sandbox::new(Store::Local);
+    sh(
+        "mkdir -p outputs/d; echo old > outputs/a.txt; echo deep > outputs/d/b.txt; ln -s a.txt outputs/link; touch -d 2001-02-03 outputs/a.txt
+         chmod 600 outputs/a.txt; echo x > outputs/scratch.tmp",
+        sandbox.path(),
+    );
+    let run = |args: &[&str], script: &str| {
+        let mut command = sandbox.outputfs("run");
+        command.args(["--session", "s1", "--http", "off", "--report", "report.json"]).args(args);
+        command.args(["--", "sh", "-ec", script]).output().unwrap()
+    };
+    let refused = run(&[], "true");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("--adopt"), "{}", stderr(&refused));
+    let adopted = run(
+        &["--adopt"],
+        "cd outputs; cat a.txt d/b.txt link; stat -c '%a %y' a.txt; test ! -e scratch.tmp; echo new > a.txt; echo n > n",
+    );
+    assert_eq!(adopted.status.code(), Some(0), "{}", stderr(&adopted));
+    let said = String::from_utf8_lossy(&adopted.stdout).into_owned();
+    assert!(said.starts_with("old\ndeep\nold\n600 2001-02-03"), "{said}");
+    // In place underneath; the run tells of what it wrote itself.
+    assert_eq!(
+        sh("cat outputs/a.txt outputs/scratch.tmp; ls outputs", sandbox.path()),
+        "old\nx\na.txt\nd\nlink\nscratch.tmp"
+    );
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(sandbox.path().join("report.json")).unwrap()).unwrap();
+    let names: Vec<_> =
+        report["artifacts"].as_array().unwrap().iter().map(|a| a["filename"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(names, ["a.txt", "n"]);
+    // Again: what the session holds by now is not put back.
+    let again = run(&["--adopt"], "cat outputs/a.txt");
+    assert_eq!(
+        (again.status.code(), String::from_utf8_lossy(&again.stdout).as_ref()),
+        (Some(0), "new\n"),
+        "{}",
+        stderr(&again)
+    );
+    // The other door.
+    sh("mkdir -p all/s2; echo m > all/s2/m", sandbox.path());
+    assert!(stderr(&sandbox.outputfs("mount").args(["all", "--http", "off"]).output().unwrap()).contains("--adopt"));
+    sandbox.cli("mount", &["all", "--http", "off", "--adopt"]);
+    let seen = sh("cat all/s2/m all/s1/d/b.txt", sandbox.path());
+    sandbox.cli("umount", &["all"]);
+    assert_eq!((seen.as_str(), sh("cat all/s2/m", sandbox.path()).as_str()), ("m\ndeep", "m"));
+}

@@ -58,6 +58,11 @@ fn the_wire_says_what_the_contract_says_s3() {
 }
 
 #[test]
+fn what_the_client_pushes_in_a_step_is_its_attempt_s() {
+    script(&Sandbox::new(Store::Local), "steps.py");
+}
+
+#[test]
 fn https_serves_the_certificate_it_finds() {
     script(&Sandbox::new(Store::Local), "https.py");
 }

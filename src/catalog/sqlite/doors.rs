@@ -6,9 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::codec::{self, int};
 use super::{SqliteCatalog, artifacts, make, tree, uploads, write_something};
 use crate::artifact::ids::{ArtifactId, TenantId};
-use crate::artifact::key::{ApiKey, Rate};
+use crate::artifact::key::{ApiKey, Rate, RunOf};
 use crate::artifact::name::SessionName;
 use crate::artifact::record::{Artifact, Life, NodeKind, Session};
+use crate::artifact::step::AttemptId;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::doors::{Doors, KeyUse, Publication, Upload};
@@ -41,6 +42,19 @@ impl Doors for SqliteCatalog {
             key(c, &id)?
                 .filter(|k| k.tenant == tenant)
                 .ok_or_else(|| Error::not_found(format!("there is no key '{id}'")))
+        })
+        .await
+    }
+
+    async fn drop_keys_of(&self, run: &str) -> Result<()> {
+        let sql = "SELECT 1 FROM api_keys WHERE run = ? LIMIT 1";
+        if !self.readers.read(|c| Ok(c.prepare_cached(sql)?.exists([run])?))? {
+            return Ok(());
+        }
+        let run = run.to_owned();
+        self.durable(move |c| {
+            c.prepare_cached("DELETE FROM api_keys WHERE run = ?")?.execute([run])?;
+            Ok(())
         })
         .await
     }
@@ -138,8 +152,8 @@ impl Doors for SqliteCatalog {
     }
 }
 
-const KEY: &str =
-    "SELECT id, tenant, name, hash, last4, scopes, rate, burst, created, revoked, last_used FROM api_keys";
+const KEY: &str = "SELECT id, tenant, name, hash, last4, scopes, rate, burst, created, revoked, last_used, run, attempt \
+    FROM api_keys";
 
 fn api_key(r: &Row<'_>) -> rusqlite::Result<ApiKey> {
     let rate: Option<u32> = r.get(6)?;
@@ -155,6 +169,10 @@ fn api_key(r: &Row<'_>) -> rusqlite::Result<ApiKey> {
         created: codec::time(r, 8)?,
         revoked: codec::opt_time(r, 9)?,
         last_used: codec::opt_time(r, 10)?,
+        of: match r.get(11)? {
+            Some(run) => Some(RunOf { run, attempt: r.get::<_, Option<i64>>(12)?.map(AttemptId) }),
+            None => None,
+        },
     })
 }
 
@@ -165,8 +183,8 @@ fn key(c: &Connection, id: &str) -> Result<Option<ApiKey>> {
 fn add_key(c: &Connection, k: &ApiKey) -> Result<()> {
     let added = c
         .prepare_cached(
-            "INSERT OR IGNORE INTO api_keys(id, tenant, name, hash, last4, scopes, rate, burst, created, revoked, last_used) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO api_keys(id, tenant, name, hash, last4, scopes, rate, burst, created, revoked, last_used, \
+             run, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )?
         .execute(params![
             k.id,
@@ -179,7 +197,9 @@ fn add_key(c: &Connection, k: &ApiKey) -> Result<()> {
             k.rate.map(|r| r.burst),
             k.created.0,
             k.revoked.map(|t| t.0),
-            k.last_used.map(|t| t.0)
+            k.last_used.map(|t| t.0),
+            k.of.as_ref().map(|of| &of.run),
+            k.of.as_ref().and_then(|of| of.attempt).map(|a| a.0)
         ])?;
     if added == 0 { Err(Error::new(Kind::Exists, format!("a key '{}' exists already", k.id))) } else { Ok(()) }
 }

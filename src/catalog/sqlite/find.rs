@@ -91,6 +91,9 @@ pub fn find(c: &Connection, q: &Query, now: Timestamp) -> Result<Page> {
     if let Some(most) = q.sizes.1 {
         w.and("a.size <= ?", [int(most).into()]);
     }
+    if let Some(run) = &q.run {
+        w.and("a.run = ?", [run.clone().into()]);
+    }
     if let Some(agent) = &q.agent {
         w.and("a.agent_id = ?", [agent.clone().into()]);
     }
