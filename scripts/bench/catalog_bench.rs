@@ -83,6 +83,7 @@ impl Bench {
             birth: Some(Birth { parent: session.root, name, cookie, mode: 0o644, uid: 0, gid: 0, replaces: false }),
             id: ArtifactId(Ulid::from_parts(u64::try_from(at(i).0 / 1_000_000)?, u128::from(i))),
             collapse: None,
+            kept: false,
             hash: BlobHash(Sha256::digest(i.to_le_bytes()).into()),
             size: 4096 + i % 100_000,
             chunks: Chunks::default(),

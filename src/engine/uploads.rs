@@ -154,10 +154,10 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound` for an unknown upload, `None` in its place when the bytes are not there or not as many as announced.
-    pub async fn complete_upload(&self, id: &str) -> Result<Option<(Artifact, Option<Outcome>)>> {
+    pub async fn complete_upload(&self, id: &str) -> Result<Option<(Artifact, Outcome)>> {
         let upload = self.awaited_upload(id).await?;
         if let Some(artifact) = upload.artifact {
-            return Ok(Some((self.artifact_by_id(artifact).await?, None)));
+            return Ok(Some((self.artifact_by_id(artifact).await?, Outcome::Same)));
         }
         let Some(received) = self.uploaded(&upload).await? else { return Ok(None) };
         if received.size() != upload.size {
@@ -167,7 +167,7 @@ impl Store {
             self.keep(received, upload.session.as_ref(), &upload.filename, &upload.labels, upload.id).await?;
         self.catalog.finish_upload(self.tenant.id, upload.id, artifact.id).await?;
         self.remove_uploaded(upload.id).await;
-        Ok(Some((artifact, Some(outcome))))
+        Ok(Some((artifact, outcome)))
     }
 
     /// The bytes, staged and hashed; `None`: not there, or of another size.

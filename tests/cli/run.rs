@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
-use crate::support::{mount::is_mounted, wait_until, with_deadline};
+use crate::support::{mount::is_mounted, sh, wait_until, with_deadline};
 
 /// `outputfs run … -- sh -c SCRIPT` without a listener.
 fn run(sandbox: &Sandbox, words: &[&str], script: &str) -> Command {

@@ -47,7 +47,9 @@ def uploads(api):
     httpx.put(asked["upload_url"], content=b"four", headers=asked["upload_headers"]).raise_for_status()
     done = api.post(f"/v1/artifacts/{asked['artifact_id']}/complete")
     assert done.status_code == 200 and done.json()["artifact_id"] == asked["artifact_id"], done.text
-    assert api.post(f"/v1/artifacts/{asked['artifact_id']}/complete").json() == done.json(), "done twice, it answers the same"
+    again = api.post(f"/v1/artifacts/{asked['artifact_id']}/complete").json()
+    assert (done.json()["outcome"], again["outcome"]) == ("created", "unchanged"), (done.text, again)
+    assert again | {"outcome": "created"} == done.json(), "done twice, it answers the same"
     # A form with its fields after the file, as any client may send them.
     multi = (
         "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"late.txt\"\r\n\r\nbytes\r\n"

@@ -102,7 +102,7 @@ pub async fn complete(
 ) -> Result<axum::Json<ArtifactBody>, Problem> {
     let done = app.store.complete_upload(&id).await;
     match done {
-        Ok(Some((artifact, outcome))) => Ok(axum::Json(ArtifactBody::of(&artifact, outcome))),
+        Ok(Some((artifact, outcome))) => Ok(axum::Json(ArtifactBody::of(&artifact, Some(outcome)))),
         Ok(None) => {
             let message = "The bytes are not there, or not as many as announced: put them to upload_url first.";
             Err(Problem::new(StatusCode::BAD_REQUEST, "upload_not_found", message))
