@@ -7,6 +7,8 @@ use super::time::Timestamp;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SaidAnew {
     pub metadata: Vec<(String, String)>,
+    /// Attributes that are no metadata, with their values.
+    pub aside: Vec<(Vec<u8>, Vec<u8>)>,
     pub agent_id: Option<String>,
     pub content_type: Option<String>,
 }
@@ -19,6 +21,10 @@ pub fn said_anew(known: &Labels, new: &Labels) -> Option<SaidAnew> {
         metadata: (new.explicit.0.iter())
             .filter(|(k, v)| known.explicit.get(k) != Some(v))
             .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+        aside: (new.aside.names())
+            .filter_map(|name| Some((name.to_vec(), new.aside.get(name)?.to_vec())))
+            .filter(|(name, value)| known.aside.get(name) != Some(value.as_slice()))
             .collect(),
         agent_id: other(&new.agent_id, &known.agent_id),
         content_type: other(&new.content_type, &known.content_type),

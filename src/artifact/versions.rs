@@ -71,6 +71,7 @@ pub fn same_labels(earlier: &Labels, new: &Labels) -> bool {
         && kept(&new.agent_id, &earlier.agent_id)
         && kept(&new.ttl, &earlier.ttl)
         && kept(&new.content_type, &earlier.content_type)
+        && new.aside.names().all(|name| new.aside.get(name) == earlier.aside.get(name))
 }
 
 /// Is the ID of a version that is fleeting until then to be pinned before it is told at `now`?

@@ -25,6 +25,7 @@ pub fn again(c: &Connection, origin: Origin, x: &Commit, same: &Known, node: &No
     if let Some(change) = said_anew(&same.labels, &x.labels) {
         let change = LabelChange {
             metadata: change.metadata.into_iter().map(|(k, v)| (k, Some(v))).collect(),
+            attributes: change.aside.into_iter().map(|(name, value)| (name, Some(value))).collect(),
             agent_id: change.agent_id.map(Some),
             content_type: change.content_type.map(Some),
             ..LabelChange::default()

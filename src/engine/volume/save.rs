@@ -317,6 +317,7 @@ impl Volume {
             agent_id: labels.agent_id.clone(),
             ttl: labels.ttl.clone(),
             content_type: labels.content_type.clone(),
+            aside: labels.aside.clone(),
             ..(**by).clone()
         }
     }
