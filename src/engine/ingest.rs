@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::artifact::content_type::{HEAD, by_bytes};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
 use crate::artifact::name::display_bytes;
-use crate::artifact::record::{BlobPlace, Labels};
+use crate::artifact::record::{BlobPlace, Labels, StoreState};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::Body;
@@ -168,11 +168,11 @@ impl Store {
             };
             recording += took;
             match answer {
-                Ok(committed) => {
+                Ok(mut committed) => {
                     hit("ingest::after_commit")?;
                     uploading += put?;
-                    if beside.is_some() {
-                        self.arrived(digest.hash).await;
+                    if beside.is_some() && self.arrived(digest.hash).await {
+                        committed.artifact.store = StoreState::Stored;
                     }
                     log_commit(&committed, dedup, [meta.hashing, uploading, recording]);
                     if unsettled && beside.is_none() {
@@ -217,13 +217,17 @@ impl Store {
     }
 
     /// Tells the catalog that the store has a small blob, so that its state is right when `close()` returns.
-    async fn arrived(&self, hash: BlobHash) {
+    async fn arrived(&self, hash: BlobHash) -> bool {
         match self.catalog.settled(self.tenant.id, hash).await {
-            Ok(()) => drop(self.inner.beside.lock().remove(&hash)),
+            Ok(()) => {
+                self.inner.beside.lock().remove(&hash);
+                true
+            }
             Err(e) => {
                 // The bytes are where they belong; the settler says so later.
                 tracing::warn!(blob = %hash, error = %e, "a stored blob counts as pending for now");
                 self.inner.wake.notify_one();
+                false
             }
         }
     }
