@@ -53,6 +53,7 @@ impl Store {
             birth: meta.birth,
             id: meta.id,
             collapse: meta.collapse,
+            kept: self.blobs.is_local(),
             hash: digest.hash,
             size: digest.size,
             chunks: digest.chunks,
