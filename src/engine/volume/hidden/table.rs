@@ -168,7 +168,9 @@ mod tests {
         }
         assert!(hidden.what(second).is_err());
         let table = hidden.table.lock();
-        assert!(table.bytes <= BYTES_MAX && table.bytes == table.known.values().map(|e| weight(&e.what)).sum());
+        assert!(
+            table.bytes <= BYTES_MAX && table.bytes == table.known.values().map(|e| weight(&e.what)).sum::<usize>()
+        );
         assert!(table.order.len() <= 4 * table.known.len() + 65);
     }
 }
