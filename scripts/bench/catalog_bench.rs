@@ -90,9 +90,9 @@ impl Bench {
             midstate: None,
             bytes: Payload::Stored,
             begun: i64::MAX.unsigned_abs(),
-            content_type: String::from(
+            bytes_type: Some(String::from(
                 ["image/png", "text/csv", "application/pdf", "text/plain"][usize::try_from(i % 4)?],
-            ),
+            )),
             labels,
             attempt: None,
             mtime: at(i),
