@@ -9,6 +9,7 @@
 //! - The last RELEASE of a writer commits what no FLUSH saw (stores through a mapping, a deferred record).
 //! - What one handle commits in a row is one artifact: the later replaces the earlier.
 //! - A file without a name, or with one of scratch, never becomes an artifact.
+//! - No close is answered with success over unsaved bytes of a file whose name was given up.
 //! - A version whose writer goes on must not live in the staging file that he writes to.
 
 /// Number of an open file description, FUSE's `fh`: what `dup` and `fork` share. 0 is none.
@@ -54,6 +55,16 @@ pub enum Bytes {
     Unsaved,
 }
 
+/// Whether an inode has a name under which it is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    Named,
+    /// Nobody expects it to be kept: it was unlinked, has no name yet, or one of scratch.
+    Nameless,
+    /// Its name was given up because its bytes were refused: whoever writes to it all the same has to hear of it.
+    Refused,
+}
+
 /// An inode at the moment of asking for a save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -62,8 +73,7 @@ pub struct Seen {
     pub bytes: Bytes,
     /// Open handles that can write.
     pub writers: usize,
-    /// It has no name, or one of scratch.
-    pub nameless: bool,
+    pub naming: Naming,
 }
 
 impl Why {
@@ -79,7 +89,7 @@ impl Why {
     /// Whether what was seen is to be hashed and committed before this is answered.
     #[must_use]
     pub fn saves(self, seen: Seen) -> bool {
-        if seen.nameless || (seen.bytes == Bytes::Saved && self != Why::Linger) {
+        if seen.naming != Naming::Named || (seen.bytes == Bytes::Saved && self != Why::Linger) {
             return false;
         }
         match self {
@@ -90,6 +100,14 @@ impl Why {
             Why::Release(_) | Why::Linger => seen.writers == 0,
             Why::Fsync(_) | Why::Birth | Why::Overtaken => true,
         }
+    }
+
+    /// Whether `close()` or `fsync()` may be answered with success once its save has ended: never while it holds bytes of a
+    /// file whose name was given up.
+    #[must_use]
+    pub fn acknowledges(self, seen: Seen) -> bool {
+        let nothing = seen.size == 0 && matches!(self, Why::Flush(_));
+        seen.naming != Naming::Refused || seen.bytes != Bytes::Unsaved || nothing
     }
 
     /// The artifact, of those made while the inode is open the last, that this save's takes the place of.

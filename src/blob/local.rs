@@ -124,6 +124,9 @@ fn make_dir(dir: &Path) -> Result<()> {
     dir.parent().map_or(Ok(()), sync_dir)
 }
 
+/// Copied in one call: a second of a slow disk.
+const PIECE: usize = 64 << 20;
+
 /// The first `size` bytes of `from` in `to`: shared where the file system can, else copied inside the kernel.
 fn copy(from: &File, from_path: &Path, to: &File, to_path: &Path, size: u64) -> Result<()> {
     let at = |e: rustix::io::Errno| Error::io(to_path, &e.into());
@@ -143,7 +146,8 @@ fn copy(from: &File, from_path: &Path, to: &File, to_path: &Path, size: u64) -> 
             Err(_) => {}
         }
         let hole = rustix::fs::seek(from, rustix::fs::SeekFrom::Hole(read)).unwrap_or(size).clamp(read + 1, size);
-        let want = usize::try_from(hole - read).unwrap_or(usize::MAX).min(1 << 30);
+        let want = usize::try_from(hole - read).unwrap_or(usize::MAX).min(PIECE);
+        crate::metrics::moved::tick();
         match rustix::fs::copy_file_range(from, Some(&mut read), to, Some(&mut written), want) {
             Ok(0) => break,
             Ok(_) => {}

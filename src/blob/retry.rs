@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::artifact::{Error, Kind, Result};
+use crate::metrics::moved;
 
 /// First pause between two attempts; it doubles up to [`MAX_PAUSE`]. Pauses are drawn from half to all of it,
 /// so that many writers that failed together do not come back together.
@@ -49,12 +50,16 @@ impl Policy {
     {
         let started = Instant::now();
         let deadline = started + self.deadline + transfer_time(bytes);
+        moved::expect(deadline - started);
         let mut pause = FIRST_PAUSE;
         let mut last: Option<Error> = None;
         for tries in 1_u32.. {
             let error = match timeout_at(deadline, attempt()).await {
                 Ok(Err(error)) if error.kind == Kind::StoreUnavailable => error,
-                Ok(done) => return done,
+                Ok(done) => {
+                    moved::tick();
+                    return done;
+                }
                 Err(_) => last.take().unwrap_or_else(|| {
                     Error::new(
                         Kind::StoreUnavailable,

@@ -9,6 +9,7 @@ use sha2::Digest;
 use crate::artifact::ids::BlobHash;
 use crate::artifact::record::{CHUNK, Chunks};
 use crate::artifact::{Error, Kind, Result};
+use crate::metrics::moved;
 
 /// Reads up to this size are cheaper on the calling thread than a trip to the blocking pool (about 20 µs).
 pub(crate) const INLINE_IO: u64 = 1 << 20;
@@ -21,7 +22,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
     if bytes <= INLINE_IO {
         return work();
     }
-    tokio::task::spawn_blocking(work)
+    let clock = moved::current();
+    tokio::task::spawn_blocking(move || moved::on_thread(clock, work))
         .await
         .unwrap_or_else(|e| Err(Error::internal(format!("a worker thread did not finish: {e}"))))
 }

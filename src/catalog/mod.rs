@@ -310,6 +310,8 @@ pub trait Catalog:
     async fn node(&self, ino: Ino, now: Timestamp) -> Result<Option<Node>>;
     /// The parent directory and name of `ino` (of a hard-linked file: its oldest name).
     async fn place(&self, ino: Ino) -> Result<Option<(Ino, Name)>>;
+    /// Every parent directory and name of `ino`, the oldest first.
+    async fn places(&self, ino: Ino) -> Result<Vec<(Ino, Name)>>;
     /// Path of `ino` inside its session, names joined by `/`; empty for the session's root.
     async fn path(&self, ino: Ino) -> Result<Vec<u8>>;
     /// Any artifact that still exists (live, superseded, trashed), by ID. Expired ones do not exist.
@@ -414,6 +416,8 @@ pub trait Catalog:
     async fn pending(&self, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount>;
     /// Artifacts whose bytes have still to be moved to their place in the store, those on a local store's disk too.
     async fn unmoved(&self, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount>;
+    /// Of `mount`'s pending artifacts, and those whose bytes are inline, at most `limit`.
+    async fn waiting(&self, mount: MountId, limit: u32) -> Result<Vec<Artifact>>;
     async fn store_state(&self, id: ArtifactId) -> Result<Option<StoreState>>;
 
     // ---- sealing -------------------------------------------------------------------------------------

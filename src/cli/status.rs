@@ -50,6 +50,10 @@ fn text(status: &Status) -> String {
             )));
             text.push('\n');
         }
+        if let Some(left) = &m.report.left {
+            text.push_str(&printable(&format!("{at}: {}", left.sentence())));
+            text.push('\n');
+        }
         for path in &m.report.unsaved {
             text.push_str(&printable(&format!("{at}: closed, not stored, retried: {path}")));
             text.push('\n');

@@ -46,7 +46,10 @@ pub async fn run(context: &Context, args: &UmountArgs) -> Outcome {
         let text = format!("{}: its daemon ended but something is still mounted there", mountpoint.display());
         return Err(Error::internal(text).into());
     }
-    Ok(())
+    match store.left_by(entry.id)? {
+        Some(left) => Err(Error::new(Kind::TimedOut, format!("unmounted, but {}", left.sentence())).into()),
+        None => Ok(()),
+    }
 }
 
 /// The mount itself says where its state is: nobody has to remember how it was made.

@@ -1,6 +1,7 @@
 //! The composition root: from arguments to parts, and the commands that have a mount or a listener of their own.
 
 mod child;
+mod dirty;
 mod logging;
 mod mcp;
 mod mount;
@@ -42,6 +43,9 @@ pub fn main() -> ExitCode {
         return preview::worker::main();
     }
     bound_memory();
+    if let Some(code) = dirty::asked() {
+        return code;
+    }
     take_foreign_variables();
     forget_empty_variables();
     let cli = match Cli::try_parse() {

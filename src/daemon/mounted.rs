@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -17,9 +18,9 @@ use crate::cli::progress::Bar;
 use crate::cli::settings::Settings;
 use crate::cli::value::Http;
 use crate::cli::{Context, busy};
-use crate::daemon::mcp;
 use crate::daemon::mountpoint::Mountpoint;
 use crate::daemon::signals::{Signals, name};
+use crate::daemon::{dirty, mcp};
 use crate::engine::adopt::Adopted;
 use crate::engine::store::Store;
 use crate::fuse::{self, MountSpec, Mounted};
@@ -166,6 +167,9 @@ impl Live {
         }
         self.reporter.abort();
         self.sweeper.abort();
+        if let Err(e) = stored {
+            stored = Err(self.tell_left(e).await);
+        }
         if let Some(links) = self.http.take() {
             links.end().await;
         }
@@ -173,6 +177,25 @@ impl Live {
         drop(mounted);
         place.release();
         (store, stored)
+    }
+
+    /// Says for whoever asks later what this mount could not store, and in the error for who waits for its end.
+    async fn tell_left(&self, why: Error) -> Error {
+        let mut report = self.mounted.volume.report();
+        let left = match self.store.left(&report, &why.message).await {
+            Ok(left) if left.files > 0 => left,
+            Ok(_) => return why,
+            Err(e) => {
+                tracing::warn!(error = %e, "what is not stored cannot be listed");
+                return why;
+            }
+        };
+        let said = Error::new(why.kind, left.sentence());
+        report.left = Some(left);
+        if let Err(e) = self.store.report(&report) {
+            tracing::warn!(error = %e, "the status could not be written");
+        }
+        said
     }
 
     /// As long as uploads get on; a second signal ends the wait, not the uploads of a later command.
@@ -241,6 +264,10 @@ impl Live {
                 () = tokio::time::sleep(LOOK) => {}
                 _ = signals.next() => break,
             }
+        }
+        // What the kernel has collected of open files goes with the mount.
+        if !self.mounted.volume.passthrough.load(Ordering::Relaxed) {
+            dirty::write_back(self.place.path()).await;
         }
         let users = busy::sentence(&busy::users(self.place.path()));
         context.output.note(&format!(

@@ -17,6 +17,7 @@ use crate::catalog::{Birth, Commit, CommitError, Committed, FileStat, Outcome, P
 use crate::engine::failpoints::hit;
 use crate::engine::store::{BYTES_IN_FLIGHT, Durability, Store, blocking};
 use crate::metrics;
+use crate::metrics::moved;
 use crate::staging::file::StagingFile;
 use crate::staging::hash::{Digest, hash_bytes};
 
@@ -26,6 +27,9 @@ const IN_MEMORY_MAX: u64 = 8 << 20;
 /// A commit that finds its blob gone stores the bytes and comes again. A garbage collector that deletes the same
 /// blob five times in a row between two statements is a bug, not bad luck.
 const ROUNDS: u32 = 5;
+
+/// Bytes a second that a disk writes at least.
+const SLOWEST_DISK: u64 = 4 << 20;
 
 /// The store retries by itself until the timeout and then says why it failed: it gets this much longer to say so.
 const GRACE: Duration = Duration::from_secs(2);
@@ -324,7 +328,8 @@ impl Store {
                 Err(_) if self.last_store_error().is_some() => {
                     return Err(self.out_of_time(self.options.upload_timeout));
                 }
-                Err(_) => {}
+                // Others' bytes move.
+                Err(_) => moved::tick(),
             }
         }
     }
@@ -414,6 +419,8 @@ pub(super) async fn head(source: &Source) -> Result<Vec<u8>> {
 /// The file and its name are on stable storage after this.
 async fn sync_staging(staging: StagingFile) -> Result<()> {
     blocking(move || {
+        // One call, which tells of no progress.
+        moved::expect(Duration::from_secs(staging.stamp()?.size / SLOWEST_DISK));
         staging.sync()?;
         let Some(dir) = staging.path.parent() else { return Ok(()) };
         std::fs::File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::io(dir, &e))

@@ -12,6 +12,8 @@ use crate::engine::store::Store;
 
 /// Rules longer than this are no rules that anybody wrote.
 const RULES_MAX: u64 = 1 << 20;
+/// How often a directory is removed again in which a file was just made.
+const AGAIN: u32 = 100;
 
 /// Bytes on disk below `root`. Blocking. What vanishes meanwhile is not counted.
 ///
@@ -39,6 +41,17 @@ pub fn usage(root: &Path) -> Result<u64> {
     Ok(total)
 }
 
+/// Also while somebody is making a file in it, who takes that away himself when he finds the session sealed.
+fn remove_all(dir: &Path) -> Result<()> {
+    for _ in 0..AGAIN {
+        match std::fs::remove_dir_all(dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+            done => return done.map_err(|e| Error::io(dir, &e)),
+        }
+    }
+    Err(Error::new(Kind::Busy, format!("{}: files are still being made there", dir.display())))
+}
+
 impl Store {
     /// Where this tenant's scratch lies.
     #[must_use]
@@ -60,8 +73,7 @@ impl Store {
                 continue;
             }
             let path = entry.path();
-            let gone =
-                tokio::task::spawn_blocking(move || std::fs::remove_dir_all(&path).map_err(|e| Error::io(&path, &e)));
+            let gone = tokio::task::spawn_blocking(move || remove_all(&path));
             match gone.await {
                 Ok(Err(e)) => tracing::warn!(error = %e, "scratch files of a sealed session stay"),
                 Err(e) => tracing::warn!(error = %e, "scratch files of a sealed session stay"),

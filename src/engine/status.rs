@@ -9,6 +9,9 @@ use crate::engine::recover::Recovery;
 use crate::engine::store::{Store, blocking};
 
 const FILE: &str = "status.json";
+/// Names kept of what was left, and how many a sentence names.
+const LEFT_KEPT: u32 = 100;
+const LEFT_SAID: usize = 5;
 
 /// The store could not be reached.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -21,6 +24,34 @@ pub struct StoreFailure {
     pub message: String,
 }
 
+/// What a mount that ended has taken and the store has not.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Left {
+    pub files: u64,
+    pub bytes: u64,
+    /// `session/path`; not all of many.
+    pub names: Vec<String>,
+    /// Where the bytes wait.
+    pub dir: String,
+    /// Why they are not stored.
+    pub reason: String,
+}
+
+impl Left {
+    /// One sentence for people.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let shown = self.names.iter().take(LEFT_SAID).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = self.files.saturating_sub(self.names.len().min(LEFT_SAID) as u64);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!(
+            "{} files ({} bytes) are not in the store: {shown}{more}. They wait in {}, and the next outputfs command with this \
+             state directory stores them ({})",
+            self.files, self.bytes, self.dir, self.reason
+        )
+    }
+}
+
 /// What a mount tells of itself in `status.json` of its directory (temp, rename; at most once a second).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct MountReport {
@@ -29,9 +60,17 @@ pub struct MountReport {
     /// Closed files whose bytes could not be stored yet (`EIO` at close): retried in the background.
     #[serde(default)]
     pub unsaved: Vec<String>,
+    /// All of those, and their bytes.
+    #[serde(default)]
+    pub unsaved_files: u64,
+    #[serde(default)]
+    pub unsaved_bytes: u64,
     /// Files open for writing.
     #[serde(default)]
     pub writing: u64,
+    /// The last word of a mount that ended before all was stored.
+    #[serde(default)]
+    pub left: Option<Left>,
 }
 
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]
@@ -110,6 +149,41 @@ impl Store {
             mounts,
             recovery: self.inner.recovery.lock().clone(),
         })
+    }
+
+    /// What this mount leaves when it ends now, `reason` being why; `unsaved` is its own report.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn left(&self, unsaved: &MountReport, reason: &str) -> Result<Left> {
+        let waiting = self.catalog.waiting(self.origin.0, LEFT_KEPT).await?;
+        let mut names: Vec<_> = waiting
+            .iter()
+            .map(|a| {
+                let path = crate::artifact::name::display_bytes(&a.filename);
+                a.session_name.as_ref().map_or_else(|| path.clone(), |s| format!("{s}/{path}"))
+            })
+            .collect();
+        names.extend(unsaved.unsaved.iter().cloned());
+        let known: u64 = waiting.iter().map(|a| a.size).sum();
+        // Of more than are kept by name the number counts what lies with this mount alone.
+        let pending = self.catalog.pending(None, Some(self.origin.0)).await?;
+        let dir = self.mount_dir.as_ref().map_or_else(|| self.state.root().to_owned(), |d| d.path().to_owned());
+        Ok(Left {
+            files: pending.artifacts.max(waiting.len() as u64) + unsaved.unsaved_files,
+            bytes: pending.bytes.max(known) + unsaved.unsaved_bytes,
+            names,
+            dir: dir.display().to_string(),
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// The last word of a mount of this state directory; none when it stored everything and took its directory away.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn left_by(&self, mount: crate::artifact::ids::MountId) -> Result<Option<Left>> {
+        Ok(read_report(&self.state.mounts_dir().join(mount.to_string()))?.left)
     }
 
     /// Writes this mount's `status.json`. Nothing without a staging directory.

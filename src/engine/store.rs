@@ -23,6 +23,7 @@ use crate::engine::keys::Meter;
 use crate::engine::recover::Recovery;
 use crate::engine::settle::StagingInUse;
 use crate::engine::status::StoreFailure;
+use crate::metrics::moved;
 use crate::staging::state_dir::{MountDir, StateDir};
 
 /// When `close()` answers.
@@ -208,7 +209,8 @@ impl Store {
 
 /// Runs blocking work on the pool for it.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
+    let clock = moved::current();
+    tokio::task::spawn_blocking(move || moved::on_thread(clock, work))
         .await
         .map_err(|e| Error::internal(format!("a task of the pool broke down: {e}")))?
 }

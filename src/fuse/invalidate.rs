@@ -116,8 +116,8 @@ async fn expand(volume: &Volume, change: ChangeKind) -> Vec<ChangeKind> {
         // With the writeback cache the kernel trusts its own size of a file: only a name looked up anew gives it another.
         ChangeKind::Inode { ino } if !volume.passthrough.load(Ordering::Relaxed) => {
             let mut all = vec![change];
-            if let Ok(Some((parent, name))) = volume.store.catalog.place(ino).await {
-                all.push(ChangeKind::Entry { parent, name });
+            if let Ok(places) = volume.store.catalog.places(ino).await {
+                all.extend(places.into_iter().map(|(parent, name)| ChangeKind::Entry { parent, name }));
             }
             all
         }

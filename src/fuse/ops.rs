@@ -372,6 +372,7 @@ impl Filesystem for OutputFs {
         reply: ReplyWrite,
     ) {
         let (v, ino, data) = (self.volume.clone(), self.ino(ino), Bytes::copy_from_slice(data));
+        let collected = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let unprivileged = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         self.wait(req).run(
             Late::Finished,
@@ -379,7 +380,7 @@ impl Filesystem for OutputFs {
                 if unprivileged {
                     v.drop_set_id(ino).await?;
                 }
-                v.write(fh.0, offset, data).await
+                v.write(fh.0, offset, data, collected).await
             },
             move |result| match result {
                 Ok(n) => reply.written(n),
@@ -409,9 +410,9 @@ impl Filesystem for OutputFs {
         reply.ok();
     }
 
-    fn fsync(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        let v = self.volume.clone();
-        self.wait(req).run(Late::Finished, async move { v.fsync(fh.0).await }, empty(reply));
+    fn fsync(&self, req: &Request, _ino: INodeNo, fh: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let (v, tid) = (self.volume.clone(), req.pid());
+        self.wait(req).run(Late::Finished, async move { v.sync(fh.0, datasync, tid).await }, empty(reply));
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {

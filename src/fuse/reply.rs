@@ -1,17 +1,18 @@
 //! Running a call: once where it arrived, then in the runtime if it has to wait.
 //!
-//! Nothing waits without end: a call is answered at its deadline, and at once when its caller has been killed. (The kernel keeps
+//! Nothing waits without end: a call is answered when nothing has moved for it until its deadline, and at once when its caller has been killed. (The kernel keeps
 //! a killed process until its request is answered. It would say so with `FUSE_INTERRUPT`, which the FUSE library does not hand
 //! on; a look at the caller's own record tells the same, and also of a process that was killed first and closes as it dies.)
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::audit::{self, Actor, Who};
 use crate::engine::volume::process::is_dying;
+use crate::metrics::moved::{self, Clock};
 
 /// How soon a killed caller is let go.
 const LOOK: Duration = Duration::from_millis(50);
@@ -29,6 +30,7 @@ pub enum Late {
 #[derive(Clone, Copy)]
 pub struct Waiter<'a> {
     pub runtime: &'a tokio::runtime::Handle,
+    /// Without progress of the call.
     pub deadline: Duration,
     /// The calling thread, as the kernel names it; 0 when it is in a PID namespace that we do not see.
     pub tid: u32,
@@ -43,8 +45,10 @@ impl Waiter<'_> {
         work: impl Future<Output = Result<T>> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
+        let clock = Clock::new(self.deadline);
         let actor = Actor { door: "mount", who: Who::Process { pid: self.tid, uid: self.uid } };
-        let mut work: Pin<Box<dyn Future<Output = Result<T>> + Send>> = Box::pin(audit::scope(actor, work));
+        let mut work: Pin<Box<dyn Future<Output = Result<T>> + Send>> =
+            Box::pin(moved::scope(clock.clone(), audit::scope(actor, work)));
         let polled = {
             let _inside = self.runtime.enter();
             // Polled again by the runtime, with its waker, if it is not ready.
@@ -53,12 +57,12 @@ impl Waiter<'_> {
         if let Poll::Ready(result) = polled {
             return answer(result);
         }
-        let (deadline, tid) = (self.deadline, self.tid);
+        let tid = self.tid;
         self.runtime.spawn(async move {
             let why = tokio::select! {
                 biased;
                 result = work.as_mut() => return answer(result),
-                why = gives_up(deadline, tid) => why,
+                why = gives_up(&clock, tid) => why,
             };
             answer(Err(why));
             if late == Late::Finished
@@ -71,11 +75,12 @@ impl Waiter<'_> {
 }
 
 /// Returns when the caller waits no longer.
-async fn gives_up(deadline: Duration, tid: u32) -> Error {
-    let end = tokio::time::Instant::now() + deadline;
+async fn gives_up(clock: &Clock, tid: u32) -> Error {
     loop {
-        tokio::time::sleep_until(end.min(tokio::time::Instant::now() + LOOK)).await;
-        if tokio::time::Instant::now() >= end {
+        let end = clock.until();
+        tokio::time::sleep_until(end.min(Instant::now() + LOOK).into()).await;
+        // Looked at again: bytes may have moved meanwhile.
+        if Instant::now() >= clock.until() {
             let text = "the store did not answer in time; what was written is kept and retried";
             return Error::new(Kind::TimedOut, text);
         }

@@ -3,6 +3,8 @@
 //!
 //! Counters never hold names, paths or IDs: labels are of small fixed sets.
 
+pub mod moved;
+
 use std::sync::LazyLock;
 use std::time::Duration;
 

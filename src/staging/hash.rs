@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::artifact::ids::BlobHash;
 use crate::artifact::record::{CHUNK, Chunks};
 use crate::artifact::{Error, Kind, Result};
+use crate::metrics::moved;
 
 /// Read size: large enough that the system call costs nothing, small enough that the bytes are still in the
 /// L2 cache when the second hash reads them.
@@ -172,6 +173,7 @@ pub(crate) fn each_piece(file: &File, path: &Path, from: u64, to: u64, mut use_p
         match file.read_at(&mut buffer[..len], at) {
             Ok(0) => return Err(shorter(path, at, to)),
             Ok(n) => {
+                moved::tick();
                 use_piece(&buffer[..n]);
                 at += n as u64;
             }

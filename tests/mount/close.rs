@@ -14,6 +14,7 @@ on_every_mount!(
     empty_files,
     mapped_after_close,
     mapped_and_synced,
+    an_msync_is_a_write,
     large_files,
     two_writers_at_once,
     unlinked_while_open,
@@ -203,6 +204,33 @@ assert os.pread(fd, 400000, 0) == bytes(want)
 os.close(fd)
 assert open("ra", "rb").read() == bytes(want)
 "#,
+        m.path(),
+    );
+}
+
+/// A database that maps its file syncs it at each commit: what it leaves is one version, the one that it closed or fsynced.
+fn an_msync_is_a_write(m: &TestMount) {
+    sh(
+        r#"python3 - <<'E'
+import mmap, os
+fd = os.open("db", os.O_RDWR | os.O_CREAT, 0o644)
+os.ftruncate(fd, 1 << 20)
+m = mmap.mmap(fd, 1 << 20)
+for i in range(20):
+    m[i * 4096] = i + 1
+    m.flush()
+assert not os.path.exists(".versions/db/1"), "a version that nobody closed or fsynced"
+os.fdatasync(fd)
+first = os.getxattr("db", "user.artifact.id")
+m[5] = 77
+m.flush()
+assert os.getxattr("db", "user.artifact.id") == first
+m.close()
+os.close(fd)
+assert os.listdir(".versions/db") == ["1"]
+data = open("db", "rb").read()
+assert data[5] == 77 and all(data[i * 4096] == i + 1 for i in range(20))
+E"#,
         m.path(),
     );
 }

@@ -135,7 +135,7 @@ impl World {
             size: self.now().bytes.len() as u64,
             bytes: self.bytes(),
             writers: self.writers(),
-            nameless: self.orphan || self.scratch,
+            naming: if self.orphan || self.scratch { Naming::Nameless } else { Naming::Named },
         }
     }
 
@@ -493,4 +493,20 @@ fn a_version_moves_out_of_the_way_of_a_writer_who_goes_on() {
     assert!(Why::Flush(1).goes_on(Some(Maker::Handle(1))), "it saved before: it has another descriptor");
     assert!(!Why::Flush(2).goes_on(Some(Maker::Handle(1))));
     assert!(!Why::Release(1).goes_on(Some(Maker::Handle(1))));
+}
+
+/// Whatever led there: bytes of a file that was given up are never acknowledged, an empty close of it loses nothing.
+#[test]
+fn what_was_given_up_is_not_acknowledged() {
+    let seen = |size, bytes, naming| Seen { size, bytes, writers: 1, naming };
+    for why in [Why::Flush(1), Why::Fsync(1)] {
+        assert!(!why.acknowledges(seen(1, Bytes::Unsaved, Naming::Refused)));
+        assert!(why.acknowledges(seen(1, Bytes::Saved, Naming::Refused)));
+        assert!(why.acknowledges(seen(1, Bytes::Unsaved, Naming::Nameless)));
+        // Another writer's bytes may have come since.
+        assert!(why.acknowledges(seen(1, Bytes::Unsaved, Naming::Named)));
+        assert!(!why.saves(seen(1, Bytes::Unsaved, Naming::Refused)));
+    }
+    assert!(Why::Flush(1).acknowledges(seen(0, Bytes::Unsaved, Naming::Refused)));
+    assert!(!Why::Fsync(1).acknowledges(seen(0, Bytes::Unsaved, Naming::Refused)));
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::codec::{self, ARTIFACT, LIVE, SUPERSEDED, id_bytes, int};
 use super::paths::Paths;
 use crate::artifact::content_type::guess;
-use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
+use crate::artifact::ids::{ArtifactId, Ino, MountId, SessionId, TenantId};
 use crate::artifact::metadata::Metadata;
 use crate::artifact::name::Name;
 use crate::artifact::record::{Artifact, Labels};
@@ -25,6 +25,18 @@ pub fn must(c: &Connection, id: ArtifactId) -> Result<Artifact> {
 
 pub fn missing(id: ArtifactId) -> Error {
     Error::not_found(format!("artifact {id} does not exist"))
+}
+
+/// Those whose bytes are not in the store yet and lie with `mount` or in the catalog, the oldest first.
+pub fn waiting(c: &Connection, mount: MountId, limit: u32) -> Result<Vec<Artifact>> {
+    let sql = format!(
+        "SELECT {ARTIFACT} WHERE b.state = 0 OR (b.state = 1 AND EXISTS (SELECT 1 FROM provisional p \
+         WHERE p.tenant = b.tenant AND p.hash = b.hash AND p.mount = ?1)) ORDER BY a.id LIMIT ?2"
+    );
+    let mut stmt = c.prepare_cached(&sql)?;
+    let rows = stmt.query_map(params![mount.0.to_bytes(), limit], codec::artifact)?;
+    let mut paths = Paths::default();
+    rows.map(|row| paths.artifact(c, row?)).collect()
 }
 
 /// Live and superseded ones of a path, oldest first.

@@ -188,6 +188,10 @@ impl Catalog for SqliteCatalog {
         self.readers.read(|c| paths::place(c, ino))
     }
 
+    async fn places(&self, ino: Ino) -> Result<Vec<(Ino, Name)>> {
+        self.readers.read(|c| paths::places(c, ino))
+    }
+
     async fn path(&self, ino: Ino) -> Result<Vec<u8>> {
         self.readers.snapshot(|c| paths::path(c, ino))
     }
@@ -372,6 +376,10 @@ impl Catalog for SqliteCatalog {
 
     async fn pin(&self, ids: Vec<ArtifactId>) -> Result<Vec<ArtifactId>> {
         self.change(move |c| versions::pin(c, &ids)).await
+    }
+
+    async fn waiting(&self, mount: MountId, limit: u32) -> Result<Vec<Artifact>> {
+        self.scan(move |c| artifacts::waiting(c, mount, limit)).await
     }
 
     async fn store_state(&self, id: ArtifactId) -> Result<Option<StoreState>> {

@@ -77,6 +77,13 @@ fn push(path: &mut Vec<u8>, name: &[u8]) {
     path.extend_from_slice(name);
 }
 
+/// Every parent and name of an inode, the oldest first.
+pub fn places(c: &Connection, ino: Ino) -> Result<Vec<(Ino, Name)>> {
+    let mut find = c.prepare_cached("SELECT parent, name FROM dentries WHERE ino = ? ORDER BY cookie")?;
+    let rows = find.query_map([codec::int(ino.0)], |r| Ok((codec::ino(r, 0)?, codec::name(r, 1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Parent and oldest name of any inode.
 pub fn place(c: &Connection, ino: Ino) -> Result<Option<(Ino, Name)>> {
     let sql = "SELECT parent, name FROM dentries WHERE ino = ? ORDER BY cookie LIMIT 1";

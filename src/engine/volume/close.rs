@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 use crate::artifact::ids::Ino;
 use crate::artifact::openfile::{Bytes, Leaving, Part, Released, Why, released};
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::ChangeKind;
 use crate::metrics;
+use crate::metrics::moved::{self, Clock};
 use crate::staging::file::Freeze;
 use crate::staging::journal::Record;
 
 use super::Volume;
 use super::handles::Handle;
 use super::live::{Io, Live, Staged};
+use super::process::is_in_msync;
 use super::save::blocking;
 
 /// How often a mapping that outlived its `close` is looked at again: the kernel tells nobody when it goes.
@@ -27,7 +30,8 @@ impl Volume {
         match &*self.handles.get(fh)? {
             Handle::File { live, write: true, .. } => {
                 let started = Instant::now();
-                let saved = self.save(live, Why::Flush(fh)).await;
+                let why = Why::Flush(fh);
+                let saved = self.save(live, why).await.and_then(|()| self.acknowledge(live, why));
                 metrics::get().closed(started.elapsed(), saved.is_ok());
                 if saved.is_ok() {
                     Self::settle_charge(live);
@@ -44,8 +48,11 @@ impl Volume {
     /// As [`Volume::flush`].
     pub async fn fsync(self: &Arc<Self>, fh: u64) -> Result<()> {
         let handle = self.handles.get(fh)?;
-        let Handle::File { live, .. } = &*handle else { return Ok(()) };
+        let Handle::File { live, write, .. } = &*handle else { return Ok(()) };
         self.save(live, Why::Fsync(fh)).await?;
+        if *write {
+            self.acknowledge(live, Why::Fsync(fh))?;
+        }
         Self::settle_charge(live);
         let scratch = {
             let st = live.state.lock();
@@ -65,7 +72,26 @@ impl Volume {
         }
     }
 
-    /// How long a caller waits for a save at most. (The save itself goes on.)
+    /// What the kernel asks of thread `tid` for fsync(2) and, with `datasync`, for fdatasync(2) and msync(2).
+    ///
+    /// # Errors
+    /// As [`Volume::fsync`].
+    pub async fn sync(self: &Arc<Self>, fh: u64, datasync: bool, tid: u32) -> Result<()> {
+        if datasync && is_in_msync(tid).await { self.msync(fh).await } else { self.fsync(fh).await }
+    }
+
+    /// `msync()`: what a mapping stored is in the staging file by now, as what was written is, and goes to the disk. It is no version: a
+    /// database calls it many times a second, and with passthrough the daemon never hears of it.
+    ///
+    /// # Errors
+    /// Of the disk.
+    async fn msync(&self, fh: u64) -> Result<()> {
+        let Handle::File { live, .. } = &*self.handles.get(fh)? else { return Ok(()) };
+        let Some(file) = super::io::staged_of(live) else { return Ok(()) };
+        blocking(move || file.sync()).await
+    }
+
+    /// How long a caller waits while nothing moves for it. (The save itself goes on.)
     pub fn save_deadline(&self) -> Duration {
         self.store.options.upload_timeout + Duration::from_secs(5)
     }
@@ -95,10 +121,11 @@ impl Volume {
         }
         self.busy.send_modify(|n| *n += 1);
         let (volume, live) = (self.clone(), live.clone());
-        tokio::spawn(async move {
+        let clock = Clock::new(self.store.options.upload_timeout);
+        tokio::spawn(moved::scope(clock, async move {
             volume.finish(&live, fh).await;
             volume.busy.send_modify(|n| *n -= 1);
-        });
+        }));
     }
 
     /// Does for a file that nobody has open what its last release would.
@@ -106,10 +133,11 @@ impl Volume {
         live.state.lock().lingering = true;
         self.busy.send_modify(|n| *n += 1);
         let volume = self.clone();
-        tokio::spawn(async move {
+        let clock = Clock::new(self.store.options.upload_timeout);
+        tokio::spawn(moved::scope(clock, async move {
             volume.finish(&live, 0).await;
             volume.busy.send_modify(|n| *n -= 1);
-        });
+        }));
     }
 
     /// Takes a handle out of the counts.
@@ -131,9 +159,12 @@ impl Volume {
         let mut delay = Duration::from_millis(100);
         let mut why = Why::Release(fh);
         loop {
-            match self.save(live, why).await {
-                Ok(()) => {}
+            // Held from the refusal to the parting: who opens it in between would write to what is thrown away.
+            let saving = live.saving().await;
+            let parted = match self.save_holding(live, why, &saving).await {
+                Ok(()) => self.part(live, false, &saving).await,
                 Err(e) if !final_refusal(e.kind) => {
+                    drop(saving);
                     // In doubt forever: until the store answers, the volume closes, or a writer comes back.
                     tokio::time::sleep(delay).await;
                     delay = (delay * 2).min(Duration::from_secs(30));
@@ -142,10 +173,11 @@ impl Volume {
                 Err(e) => {
                     // Sealed, over quota, its directory gone: it can never be saved under this name.
                     tracing::warn!(ino = %live.ino, error = %e, "closed file is not kept");
-                    self.discard(live);
+                    self.discard(live, e, &saving).await
                 }
-            }
-            match self.part(live).await {
+            };
+            drop(saving);
+            match parted {
                 Ok(Parted::Done) => break,
                 Ok(Parted::Reopened) => {
                     live.state.lock().lingering = false;
@@ -165,29 +197,76 @@ impl Volume {
         self.retire(live);
     }
 
-    /// Nothing of the inode is to be saved: its name will vanish from this mount with its staging file.
-    fn discard(&self, live: &Arc<Live>) {
+    /// What was written last is not to be saved. A file that the catalog has is shown as it is there; one that never got there
+    /// vanishes from this mount, and with it its name.
+    async fn discard(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        why: Error,
+        saving: &tokio::sync::MutexGuard<'_, ()>,
+    ) -> Result<Parted> {
         let pending = {
+            // Name and record go at one moment: who finds the one finds the other.
+            let mut overlay = self.overlay.lock();
             let mut st = live.state.lock();
-            st.orphan = true;
-            st.pending.take()
-        };
-        if let Some(p) = pending {
-            self.overlay.lock().remove(p.parent, &p.name, live.ino);
-        }
-    }
-
-    /// Parts from the staging file when nobody can change it any more.
-    async fn part(self: &Arc<Self>, live: &Arc<Live>) -> Result<Parted> {
-        let _saving = live.save.lock().await;
-        let (staged, orphan) = {
-            let mut st = live.state.lock();
-            if st.handles > 0 {
+            if st.writers > 0 {
                 return Ok(Parted::Reopened);
             }
-            (st.staged.take(), st.orphan)
+            let pending = st.pending.take();
+            if let Some(p) = &pending {
+                st.orphan = true;
+                st.nlink = 0;
+                st.refused = Some(why);
+                overlay.remove(p.parent, &p.name, live.ino);
+            }
+            pending
         };
-        let kept = staged.and_then(|staged| self.keep_warm(live, staged));
+        let parted = self.part(live, true, saving).await?;
+        match pending {
+            Some(p) => self.drop_cached_name(p.parent, p.name).await,
+            None => self.show_again(live.ino).await,
+        }
+        Ok(parted)
+    }
+
+    /// The kernel shows what was never kept: its pages, its size. Where it collects writes it trusts its own size of a file until all
+    /// names of it are looked up anew.
+    async fn show_again(&self, ino: Ino) {
+        self.forget_cached(ino);
+        let mut changes = vec![ChangeKind::Inode { ino }];
+        match self.store.catalog.places(ino).await {
+            // Twice: who looks at one name while another is dropped keeps the inode.
+            Ok(places) => changes.extend(
+                places
+                    .iter()
+                    .chain(&places)
+                    .map(|(parent, name)| ChangeKind::Entry { parent: *parent, name: name.clone() }),
+            ),
+            Err(e) => tracing::warn!(%ino, error = %e, "a refused file's size may stay in the kernel's caches"),
+        }
+        self.drop_cached(changes).await;
+    }
+
+    /// Parts from the staging file when nobody can change it any more. `discarded`: what it holds and was not saved is refused.
+    async fn part(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        discarded: bool,
+        _saving: &tokio::sync::MutexGuard<'_, ()>,
+    ) -> Result<Parted> {
+        let (staged, orphan) = {
+            let mut st = live.state.lock();
+            // Readers of a committed file go on with what is committed; those of one that never was have but this.
+            let may_go = discarded && st.refused.is_none() && !matches!(st.io, Io::Passthrough(_));
+            if st.handles > 0 && !may_go {
+                return Ok(Parted::Reopened);
+            }
+            if may_go {
+                st.charge.set(0);
+            }
+            (st.staged.take(), st.orphan || discarded)
+        };
+        let kept = staged.and_then(|staged| if discarded { Some(staged) } else { self.keep_warm(live, staged) });
         let Some(mut staged) = kept else {
             live.state.lock().lingering = false;
             return Ok(Parted::Done);

@@ -182,7 +182,7 @@ impl Volume {
     /// To be held while bytes from `from` on are written into the staging file.
     pub(super) async fn begin_write<'a>(&self, live: &'a Live, from: u64) -> Result<Writing<'a>> {
         if !note_write(live, from) {
-            let _saving = live.save.lock().await;
+            let _saving = live.saving().await;
             self.ungrow(live).await?;
             note_write(live, from);
         }

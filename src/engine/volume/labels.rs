@@ -205,7 +205,7 @@ impl Volume {
         match self.writable_subject(ino).await? {
             Subject::Pending(live) => {
                 // A first commit on its way has its labels already: wait for it, then the change is the catalog's.
-                let _saving = live.save.lock().await;
+                let _saving = live.saving().await;
                 if live.is_unborn() {
                     return Self::labels_mut(&live, |labels| set_pending(labels, &attr, value, must));
                 }
@@ -224,7 +224,7 @@ impl Volume {
         }
         let attr = Attr::for_write(name)?;
         if let Subject::Pending(live) = self.writable_subject(ino).await? {
-            let _saving = live.save.lock().await;
+            let _saving = live.saving().await;
             if live.is_unborn() {
                 return Self::labels_mut(&live, |labels| remove_pending(labels, &attr));
             }

@@ -4,15 +4,17 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
 use crate::artifact::name::Name;
-use crate::artifact::openfile::Maker;
+use crate::artifact::openfile::{Maker, Naming};
 use crate::artifact::record::{Labels, NodeKind};
 use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Result};
+use crate::metrics::moved::{self, Clock};
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::follow::Follower;
 
@@ -22,6 +24,9 @@ use super::attr::Attr;
 use super::copy::Copied;
 use super::grow::Grown;
 use super::setattr::SetAttr;
+
+/// How often a waiter looks whether the one that he waits for gets on.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The passthrough backing of a staging file: what the adapter registered with the kernel. `None` inside: refused, the
 /// daemon carries the data.
@@ -94,6 +99,8 @@ pub struct State {
     pub orphan: bool,
     /// Made without a name, and not linked yet: see [`super::nameless`]. Then `orphan` as well.
     pub nameless: bool,
+    /// Why its first bytes were refused for good, and its name given up. Then `orphan` as well.
+    pub refused: Option<Error>,
     /// Its staging file lies in the scratch tree: it is no artifact and nothing of it is to be saved.
     pub scratch: bool,
     /// Kept while the release is being worked on or a mapping lives on.
@@ -122,6 +129,8 @@ pub struct Live {
     pub ino: Ino,
     pub session: SessionId,
     pub save: tokio::sync::Mutex<()>,
+    /// The clock of who holds it, for those who wait.
+    saver: Mutex<Option<Arc<Clock>>>,
     pub state: Mutex<State>,
     /// Writes that went through the daemon.
     pub writes: AtomicU64,
@@ -140,6 +149,7 @@ impl State {
             pending: None,
             orphan: false,
             nameless: false,
+            refused: None,
             scratch: false,
             lingering: false,
             mode: 0,
@@ -163,6 +173,14 @@ impl State {
         Self { staged: Some(staged), mode, uid, gid, labels, ..Self::unopened(now) }
     }
 
+    pub fn naming(&self) -> Naming {
+        match (&self.refused, self.orphan || self.scratch) {
+            (Some(_), _) => Naming::Refused,
+            (None, true) => Naming::Nameless,
+            (None, false) => Naming::Named,
+        }
+    }
+
     pub fn idle(&self) -> bool {
         self.handles == 0 && self.staged.is_none() && self.pending.is_none() && !self.lingering
     }
@@ -182,10 +200,29 @@ impl Live {
             ino,
             session,
             save: tokio::sync::Mutex::new(()),
+            saver: Mutex::default(),
             state: Mutex::new(state),
             writes: AtomicU64::new(0),
             pins: AtomicUsize::new(0),
         }
+    }
+
+    /// Takes [`Live::save`]. Who waits gets on as far as the one who holds it does.
+    pub async fn saving(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut taken = std::pin::pin!(self.save.lock());
+        let guard = loop {
+            let holder = self.saver.lock().clone();
+            let before = holder.as_ref().map(|h| h.until());
+            if let Ok(guard) = tokio::time::timeout(LOOK, taken.as_mut()).await {
+                break guard;
+            }
+            // Without a clock it is no call: it has deadlines of its own, and the file is put away meanwhile.
+            if holder.as_ref().map(|h| h.until()) != before {
+                moved::tick();
+            }
+        };
+        *self.saver.lock() = moved::current();
+        guard
     }
 
     pub fn writes(&self) -> u64 {

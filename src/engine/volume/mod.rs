@@ -211,13 +211,15 @@ impl Volume {
 
     /// The name leads to another inode than the kernel believes.
     async fn drop_cached_name(&self, parent: Ino, name: Name) {
-        self.drop_cached(ChangeKind::Entry { parent, name }).await;
+        self.drop_cached(vec![ChangeKind::Entry { parent, name }]).await;
     }
 
     /// The kernel forgets, before this returns or soon after.
-    async fn drop_cached(&self, change: ChangeKind) {
+    async fn drop_cached(&self, changes: Vec<ChangeKind>) {
         let Some(drop) = self.stale_name.get() else { return };
-        if tokio::time::timeout(STALE_NAME, drop(change)).await.is_err() {
+        // In one go, and in this order: the last to be done is the last of all.
+        let Some(last) = changes.into_iter().map(drop).last() else { return };
+        if tokio::time::timeout(STALE_NAME, last).await.is_err() {
             tracing::warn!("the kernel keeps what has changed for a while");
         }
     }
@@ -266,6 +268,14 @@ impl Volume {
             map.remove(&live.ino);
             self.departed.note(live.ino);
         }
+    }
+
+    /// The live record of `ino` if there is one, pinned as by [`Volume::pin`].
+    fn pin_live(self: &Arc<Self>, ino: Ino) -> Option<Pinned> {
+        let map = self.live.lock();
+        let live = map.get(&ino)?.clone();
+        live.pins.fetch_add(1, Ordering::AcqRel);
+        Some(Pinned { volume: self.clone(), live })
     }
 
     fn staging_name(&self, ino: Ino) -> String {

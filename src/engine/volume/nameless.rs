@@ -62,7 +62,7 @@ impl Volume {
     /// Gives a file without a name its first one. `None`: it has one.
     pub(super) async fn link_nameless(&self, ino: Ino, parent: Ino, name: &Name) -> Result<Option<Attr>> {
         let Some(live) = self.live_of(ino) else { return Ok(None) };
-        let _saving = live.save.lock().await;
+        let _saving = live.saving().await;
         if !live.state.lock().nameless {
             return Ok(None);
         }

@@ -24,7 +24,7 @@ use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
 use super::overlay::Entry;
 use super::save::blocking;
 use super::setattr::SET_ID;
-use super::tree::{Found, inherit};
+use super::tree::{MOVES, inherit};
 use super::{Caller, Volume};
 
 /// How the kernel is to do the I/O of a new handle.
@@ -88,10 +88,10 @@ impl Volume {
         if self.scratch.is(ino) {
             return self.scratch_open(ino, mode, caller).await;
         }
-        if let Some(live) = self.live_of(ino)
-            && live.is_unborn()
+        if let Some(pinned) = self.pin_live(ino)
+            && pinned.live.is_unborn()
         {
-            return self.open_live(&live, None, mode, caller).await;
+            return self.open_live(&pinned.live, None, mode, caller).await;
         }
         let node = self.store.catalog.node(ino, self.now()).await?;
         let live = match &node {
@@ -105,8 +105,8 @@ impl Volume {
                 self.pin(ino, || Live::new(ino, node.session, state_of(node)))
             }
             None => {
-                let live = self.live_of(ino).ok_or_else(|| Error::not_found("the file is gone"))?;
-                return self.open_live(&live, None, mode, caller).await;
+                let pinned = self.pin_live(ino).ok_or_else(|| Error::not_found("the file is gone"))?;
+                return self.open_live(&pinned.live, None, mode, caller).await;
             }
         };
         if !mode.write
@@ -141,17 +141,17 @@ impl Volume {
                 format!("'{name}' would be outside every session: make a directory (a session) and write into it"),
             ));
         }
-        match self.find(parent, &name).await? {
-            Some(_) if open.exclusive => return Err(Error::new(Kind::Exists, format!("{name}: exists"))),
-            Some(Found::Pending(live)) => {
-                let opened = Box::pin(self.open_live(&live, None, open, caller)).await?;
-                return Ok((self.attr_of_pending(&live)?, opened));
+        let mut round = 0;
+        while let Some(found) = self.find(parent, &name).await? {
+            if open.exclusive {
+                return Err(Error::new(Kind::Exists, format!("{name}: exists")));
             }
-            Some(Found::Committed(node)) => {
-                let opened = Box::pin(self.open_file(node.ino, open, caller)).await?;
-                return Ok((self.getattr(node.ino).await?, opened));
+            let ino = found.ino();
+            match Box::pin(self.open_file(ino, open, caller)).await {
+                // Not kept, or unlinked, since it was found: the name is free.
+                Err(e) if e.kind == Kind::NotFound && round < MOVES => round += 1,
+                opened => return Ok((self.getattr(ino).await?, opened?)),
             }
-            None => {}
         }
         let (mode, gid) = inherit(&dir, NodeKind::File, mode, caller.gid);
         if let Some(made) = self.scratch_create(parent, &name, mode, open, caller).await? {
@@ -199,7 +199,13 @@ impl Volume {
         let content = node.and_then(|n| n.content).map(|(_, hash)| hash);
         if mode.write {
             // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
-            let saving = live.save.lock().await;
+            let saving = live.saving().await;
+            if live.state.lock().refused.is_some() {
+                return Err(Error::not_found("the file was not kept"));
+            }
+            if live.is_unborn() {
+                self.refuse_sealed(live.session).await?;
+            }
             let mut beside_another = None;
             if live.state.lock().staged.is_none() {
                 // Looked up again: whoever held the lock before us may have committed newer bytes.

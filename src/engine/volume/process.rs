@@ -27,6 +27,24 @@ pub fn groups(tid: u32) -> Vec<u32> {
     line.split_whitespace().filter_map(|group| group.parse().ok()).collect()
 }
 
+/// Looks at a thread that has just asked for something and may not have gone to sleep yet.
+const LOOKS: u32 = 20;
+
+/// Whether the thread `tid` waits in msync(2). False where the kernel does not let us see (proc_pid_syscall(5) asks for what a debugger
+/// needs), as where it is another call.
+pub async fn is_in_msync(tid: u32) -> bool {
+    let msync = format!("{} ", libc::SYS_msync);
+    for _ in 0..LOOKS {
+        let look = tokio::task::spawn_blocking(move || fs::read_to_string(format!("/proc/{tid}/syscall")));
+        match look.await {
+            Ok(Ok(now)) if now.starts_with("running") => tokio::time::sleep(Duration::from_millis(1)).await,
+            Ok(Ok(now)) => return now.starts_with(&msync),
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// Signals that end a process by default (signal(7)), as bits of the masks in `/proc/PID/status`.
 const ENDING: u64 = {
     let signals = [

@@ -119,7 +119,7 @@ impl Volume {
         to: (Ino, &Name),
     ) -> Result<bool> {
         let cookie = self.number().await?;
-        let _saving = live.save.lock().await;
+        let _saving = live.saving().await;
         let now = self.now();
         let replaced = {
             let mut overlay = self.overlay.lock();

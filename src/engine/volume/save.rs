@@ -11,6 +11,7 @@ use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, FileStat, Outcome};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
+use crate::metrics::moved;
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::hash::{Digest, hash_bytes, hash_file};
 use crate::staging::journal::Record;
@@ -49,7 +50,7 @@ impl Volume {
     /// What [`crate::engine::store::Store::ingest`] says. After `StoreUnavailable` the bytes stay in staging, journaled, and
     /// are retried in the background.
     pub async fn save(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
-        let saving = live.save.lock().await;
+        let saving = live.saving().await;
         self.save_holding(live, why, &saving).await
     }
 
@@ -127,13 +128,31 @@ impl Volume {
         let st = live.state.lock();
         let Some(staged) = &st.staged else { return Ok(None) };
         let stamp = staged.file.stamp()?;
-        let seen = Seen {
-            size: stamp.size,
-            bytes: self.state_of_bytes(live, staged, &st.io, stamp),
-            writers: st.writers,
-            nameless: st.orphan || st.scratch,
+        Ok(why.saves(self.seen(live, &st, staged, stamp)).then(|| (staged.file.clone(), stamp)))
+    }
+
+    fn seen(&self, live: &Live, st: &super::live::State, staged: &Staged, stamp: Stamp) -> Seen {
+        let bytes = self.state_of_bytes(live, staged, &st.io, stamp);
+        Seen { size: stamp.size, bytes, writers: st.writers, naming: st.naming() }
+    }
+
+    /// The one way to answer a close or an fsync of a writer with success. Whatever led here: bytes that will not be kept are told.
+    ///
+    /// # Errors
+    /// Why they are not kept.
+    pub(super) fn acknowledge(&self, live: &Live, why: Why) -> Result<()> {
+        let st = live.state.lock();
+        let lost = match &st.staged {
+            Some(staged) => !why.acknowledges(self.seen(live, &st, staged, staged.file.stamp()?)),
+            None => true,
         };
-        Ok(why.saves(seen).then(|| (staged.file.clone(), stamp)))
+        if !lost {
+            return Ok(());
+        }
+        let lacks = || Error::internal("a file that is open for writing lost its staging file");
+        let error = st.refused.clone().unwrap_or_else(lacks);
+        tracing::error!(ino = %live.ino, ?why, error = %error, "about to acknowledge bytes that are not kept");
+        Err(error)
     }
 
     fn state_of_bytes(&self, live: &Live, staged: &Staged, io: &Io, stamp: Stamp) -> State {
@@ -440,5 +459,7 @@ fn read_and_hash(file: &StagingFile, size: u64) -> Result<(Bytes, Digest)> {
 
 /// Runs what waits for the disk on the bounded blocking pool.
 pub(super) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(f).await.map_err(|e| Error::internal(format!("a worker ended unexpectedly: {e}")))?
+    let clock = moved::current();
+    let worked = tokio::task::spawn_blocking(move || moved::on_thread(clock, f)).await;
+    worked.map_err(|e| Error::internal(format!("a worker ended unexpectedly: {e}")))?
 }

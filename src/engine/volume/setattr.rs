@@ -154,7 +154,7 @@ impl Volume {
             if !live.is_pending() {
                 self.refuse_sealed(live.session).await?;
             }
-            let saving = live.save.lock().await;
+            let saving = live.saving().await;
             if live.state.lock().staged.is_some() {
                 if fh.is_none() {
                     self.preserve(&live).await?;
@@ -173,7 +173,7 @@ impl Volume {
             if size > 0
                 && let Some(live) = self.live_of(ino)
             {
-                let _saving = live.save.lock().await;
+                let _saving = live.saving().await;
                 self.ungrow(&live).await?;
                 self.truncate_staged(&live, size)?;
             }

@@ -55,12 +55,12 @@ impl Volume {
             return Ok(());
         }
         self.told.tell(node);
-        self.drop_cached(ChangeKind::Inode { ino: node.ino }).await;
+        self.drop_cached(vec![ChangeKind::Inode { ino: node.ino }]).await;
         if self.passthrough.load(std::sync::atomic::Ordering::Relaxed) {
             return Ok(());
         }
         let Some((parent, name)) = self.store.catalog.place(node.ino).await? else { return Ok(()) };
-        self.drop_cached(ChangeKind::Entry { parent, name }).await;
+        self.drop_cached(vec![ChangeKind::Entry { parent, name }]).await;
         Err(Error::new(Kind::Stale, "the file has changed since its name was looked up"))
     }
 }

@@ -18,12 +18,21 @@ use super::live::Live;
 use super::{Caller, Volume};
 
 /// How often a name is looked up again that others move meanwhile.
-const MOVES: u32 = 16;
+pub(super) const MOVES: u32 = 16;
 
 /// What stands under a name.
 pub(super) enum Found {
     Pending(Arc<Live>),
     Committed(Node),
+}
+
+impl Found {
+    pub(super) fn ino(&self) -> Ino {
+        match self {
+            Found::Pending(live) => live.ino,
+            Found::Committed(node) => node.ino,
+        }
+    }
 }
 
 impl Volume {
@@ -215,7 +224,7 @@ impl Volume {
             let pending = self.overlay.lock().get(parent, name).map(|e| e.live.clone());
             let Some(live) = pending else { break };
             // A release may be committing this very name: wait for it, then look again.
-            let _saving = live.save.lock().await;
+            let _saving = live.saving().await;
             let mut overlay = self.overlay.lock();
             if overlay.remove(parent, name, live.ino).is_some() {
                 overlay.touch(parent, self.now());
@@ -300,7 +309,7 @@ impl Volume {
         if removed.nlink == 0
             && let Some(live) = self.live_of(removed.ino)
         {
-            let saving = live.save.lock().await;
+            let saving = live.saving().await;
             if let Err(e) = self.preserve(&live).await {
                 // The settler has it still, as long as nobody writes.
                 tracing::warn!(ino = %live.ino, error = %e, "a deleted file's bytes are not in the store yet");

@@ -89,7 +89,12 @@ impl Volume {
             let Some(staged) = st.staged.as_ref().filter(|_| st.handles == 0 && !st.orphan) else { continue };
             // A staging file that cannot be asked has a worse problem than its place in a list.
             let Ok(stamp) = staged.file.stamp() else { continue };
-            if staged.saved.as_ref().is_none_or(|s| s.stamp != stamp) && report.unsaved.len() < UNSAVED_SHOWN {
+            if staged.saved.as_ref().is_some_and(|s| s.stamp == stamp) {
+                continue;
+            }
+            report.unsaved_files += 1;
+            report.unsaved_bytes += stamp.size;
+            if report.unsaved.len() < UNSAVED_SHOWN {
                 report.unsaved.push(crate::artifact::name::display_bytes(&st.name));
             }
         }

@@ -35,7 +35,7 @@ impl Volume {
         if there.is_some() && open.exclusive {
             return Err(Error::new(Kind::Exists, format!("{name}: exists")));
         }
-        self.scratch_session(parent).await?;
+        let session = self.scratch_session(parent).await?;
         if there.is_none() {
             self.scratch.allow(0)?;
             let (mode, gid) = self.scratch_inherit(parent, NodeKind::File, mode, caller.gid)?;
@@ -45,6 +45,7 @@ impl Volume {
                 Ok(file) => {
                     own(&path, caller.uid, gid)?;
                     file.set_permissions(fs::Permissions::from_mode(mode)).map_err(|e| Error::io(&path, &e))?;
+                    self.scratch_made(session, &path).await?;
                 }
                 // Another mount was faster.
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && !open.exclusive => {}
@@ -72,7 +73,7 @@ impl Volume {
         }
         let pinned = self.pin(ino, || Live::new(ino, session, idle(self.now())));
         let live = &pinned.live;
-        let _saving = live.save.lock().await;
+        let _saving = live.saving().await;
         if live.state.lock().staged.is_none() {
             let path = self.scratch.path(ino)?;
             let file = open_rw(&path)?;

@@ -149,7 +149,7 @@ impl Volume {
             let path = below(&dst, &leaf.below);
             let meta = fs::symlink_metadata(&path).map_err(|e| Error::io(&path, &e))?;
             let cookie = self.number().await?;
-            self.scratch.known.lock().add((leaf.parent, &leaf.name), id_of(&meta), leaf.node.ino, cookie, session);
+            self.scratch.know((leaf.parent, &leaf.name), id_of(&meta), leaf.node.ino, cookie, session)?;
             self.forget_cached(leaf.node.ino);
         }
         // What came into a directory touched it, and a bare mode might have kept it out.

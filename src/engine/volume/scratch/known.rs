@@ -16,7 +16,9 @@ struct Node {
     labels: Option<Box<Labels>>,
 }
 
-/// Inode ↔ file in the tree, and the cookies of names. Grows with what is looked at; forgets what is removed here.
+/// Inode ↔ file in the tree, and the cookies of names. Grows with what is looked at; forgets what is removed here. What is removed
+/// past it (by a seal, by another mount) it still has, while the file system gives the numbers of those files to new ones: see
+/// [`super::Scratch::know`].
 #[derive(Default)]
 pub struct Known {
     nodes: HashMap<Ino, Node>,
@@ -35,6 +37,11 @@ impl Known {
 
     pub fn session(&self, ino: Ino) -> Option<SessionId> {
         self.nodes.get(&ino).map(|n| n.session)
+    }
+
+    /// The number of the file `id`, as far as it is still that file.
+    pub fn by_id(&self, id: (u64, u64)) -> Option<Ino> {
+        self.ids.get(&id).copied()
     }
 
     pub fn place(&self, ino: Ino) -> Option<(Ino, Name)> {

@@ -48,7 +48,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::artifact::ids::Ino;
+use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
 use crate::artifact::{Error, Kind, Result};
 
@@ -78,6 +78,30 @@ impl Scratch {
     /// True for inodes that this mount has found in the tree.
     pub fn is(&self, ino: Ino) -> bool {
         self.known.lock().has(ino)
+    }
+
+    /// Notes a name in the table; `fresh` is taken if the file has no number yet. Whatever file had `id` before and is not where it
+    /// was is another one: a number of its own, in a session of its own.
+    fn know(
+        &self,
+        at: (Ino, &Name),
+        id: (u64, u64),
+        fresh: Ino,
+        cookie: u64,
+        session: SessionId,
+    ) -> Result<(Ino, u64)> {
+        let former = self.known.lock().by_id(id);
+        if let Some(former) = former.filter(|ino| *ino != fresh) {
+            let there = match self.path(former) {
+                Ok(path) => stat(&path)?.is_some_and(|meta| known::id_of(&meta) == id),
+                Err(e) if e.kind == Kind::NotFound => false,
+                Err(e) => return Err(e),
+            };
+            if !there {
+                self.known.lock().remove(former);
+            }
+        }
+        Ok(self.known.lock().add(at, id, fresh, cookie, session))
     }
 
     /// Where the children of a directory are, be it scratch or not.

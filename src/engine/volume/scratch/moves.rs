@@ -189,7 +189,7 @@ impl Volume {
         let attr = attr_of(ino, meta);
         let pinned = self.pin(ino, || Live::new(ino, session, content::idle(self.now())));
         let live = pinned.live.clone();
-        let saving = live.save.lock().await;
+        let saving = live.saving().await;
         let staged = StagingFile {
             name: self.staging_name(ino),
             path: std::path::PathBuf::new(),
@@ -361,7 +361,7 @@ impl Volume {
     async fn demote_pending(self: &Arc<Self>, live: &Arc<Live>, from: At<'_>, to: At<'_>) -> Result<bool> {
         let cookie = self.number().await?;
         let dst = self.scratch_room(to.0, to.1)?;
-        let _saving = live.save.lock().await;
+        let _saving = live.saving().await;
         let (staged, mode, uid, gid) = {
             let st = live.state.lock();
             let (Some(staged), Some(_)) = (&st.staged, &st.pending) else { return Ok(false) };
@@ -379,7 +379,7 @@ impl Volume {
         own(&dst, uid, gid)?;
         chmod(&dst, mode)?;
         let meta = fs::symlink_metadata(&dst).map_err(|e| Error::io(&dst, &e))?;
-        self.scratch.known.lock().add(to, id_of(&meta), live.ino, cookie, live.session);
+        self.scratch.know(to, id_of(&meta), live.ino, cookie, live.session)?;
         let closed = {
             let mut st = live.state.lock();
             st.scratch = true;
@@ -470,7 +470,7 @@ impl Volume {
             self.unlink_artifact(to).await?;
         }
         let meta = fs::symlink_metadata(&dst).map_err(|e| Error::io(&dst, &e))?;
-        self.scratch.known.lock().add(to, id_of(&meta), node.ino, cookie, session);
+        self.scratch.know(to, id_of(&meta), node.ino, cookie, session)?;
         self.forget_cached(node.ino);
         self.scratch.grown(node.size);
         self.rules_may_change(from.1.as_bytes());

@@ -27,7 +27,12 @@ impl Volume {
     /// The scratch entry of that name. `None`: none, or the name is the catalog's business.
     pub(in super::super) async fn scratch_lookup(&self, parent: Ino, name: &Name) -> Result<Option<Attr>> {
         let path = self.scratch.path_of(parent, name)?;
-        match stat(&path)? {
+        let there = match stat(&path)? {
+            // Made while the seal discarded the others.
+            Some(_) if self.is_over(self.session_of_dir(parent).await?).await? => None,
+            there => there,
+        };
+        match there {
             Some(meta) => {
                 let (ino, _) = self.scratch_know(parent, name, &meta).await?;
                 Ok(Some(attr_of(ino, &meta)))
@@ -45,7 +50,7 @@ impl Volume {
         }
         let session = self.session_of_dir(parent).await?;
         let (fresh, cookie) = (Ino(self.number().await?), self.number().await?);
-        Ok(self.scratch.known.lock().add((parent, name), id, fresh, cookie, session))
+        self.scratch.know((parent, name), id, fresh, cookie, session)
     }
 
     pub(super) async fn session_of_dir(&self, dir: Ino) -> Result<SessionId> {
@@ -59,7 +64,9 @@ impl Volume {
     /// Scratch names of a directory with cookies above `after`, in cookie order.
     pub(in super::super) async fn scratch_list(&self, dir: Ino, after: u64) -> Result<Vec<Listed>> {
         let path = self.scratch.dir_path(dir)?;
+        let session = self.session_of_dir(dir).await?;
         let entries = match fs::read_dir(&path) {
+            Ok(_) if self.is_over(session).await? => return Ok(Vec::new()),
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(Error::io(&path, &e)),
@@ -123,6 +130,27 @@ impl Volume {
         Ok(attr_of(ino, &meta))
     }
 
+    /// Sealed: it has no scratch any more, whatever still lies in the tree.
+    async fn is_over(&self, session: SessionId) -> Result<bool> {
+        match self.refuse_sealed(session).await {
+            Err(e) if e.kind == Kind::Sealed => Ok(true),
+            other => other.map(|()| false),
+        }
+    }
+
+    /// What was just made, unless the session was sealed meanwhile: then it goes again, for the seal may have passed here before.
+    pub(super) async fn scratch_made(&self, session: SessionId, path: &Path) -> Result<()> {
+        let Err(e) = self.refuse_sealed(session).await else { return Ok(()) };
+        let gone = match fs::remove_file(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::IsADirectory => fs::remove_dir(path),
+            done => done,
+        };
+        match gone {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(path, &e)),
+            _ => Err(e),
+        }
+    }
+
     /// Refused in a sealed session; else the session.
     pub(super) async fn scratch_session(&self, dir: Ino) -> Result<SessionId> {
         let session = self.session_of_dir(dir).await?;
@@ -150,7 +178,7 @@ impl Volume {
         target: Option<&[u8]>,
         caller: Caller,
     ) -> Result<Attr> {
-        self.scratch_session(parent).await?;
+        let session = self.scratch_session(parent).await?;
         self.scratch.allow(0)?;
         let (mode, gid) = self.scratch_inherit(parent, kind, mode, caller.gid)?;
         let path = self.scratch_room(parent, name)?;
@@ -173,6 +201,7 @@ impl Volume {
         if kind != NodeKind::Symlink {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(|e| Error::io(&path, &e))?;
         }
+        self.scratch_made(session, &path).await?;
         let attr = self.scratch_lookup(parent, name).await?;
         attr.ok_or_else(|| Error::not_found(format!("{name}: removed meanwhile")))
     }
