@@ -296,7 +296,7 @@ impl Store {
         self.may_stage(total.unwrap_or(0), &mut charge, coming).await?;
         let mut hasher = Hasher::new();
         let mut held: Vec<u8> = Vec::new();
-        let mut staging: Option<StagingFile> = None;
+        let mut staging: Option<Draft> = None;
         let mut step = Step { total, what: what.to_owned(), ..Step::default() };
         loop {
             let mut piece = Vec::with_capacity(PIECE);
@@ -305,12 +305,8 @@ impl Store {
                 break;
             }
             step.done += got as u64;
-            if let Err(e) = self.may_stage(step.done.max(total.unwrap_or(0)), &mut charge, coming).await {
-                if let Some(file) = staging {
-                    remove_unneeded(&file.path);
-                }
-                return Err(e);
-            }
+            // (Refused, what is staged goes with its draft.)
+            self.may_stage(step.done.max(total.unwrap_or(0)), &mut charge, coming).await?;
             held.append(&mut piece);
             if held.len() > IN_MEMORY_MAX || staging.is_some() {
                 let file = match staging.take() {
@@ -323,30 +319,68 @@ impl Store {
             progress.tell(&step);
         }
         if let Some(staging) = staging {
-            return Ok((Source::File { staging, digest: hasher.finish() }, charge));
+            return Ok((Source::File { staging: staging.keep()?, digest: hasher.finish() }, charge));
         }
         let digest = hash_bytes(&held);
         Ok((Source::Bytes(Bytes::from(held), digest), charge))
     }
 
-    async fn new_staging_file(&self) -> Result<StagingFile> {
+    async fn new_staging_file(&self) -> Result<Draft> {
         let dir = self.staging()?;
-        blocking(move || StagingFile::create(&dir, &format!("{STAGED_PREFIX}{}", Ulid::new()))).await
+        blocking(move || StagingFile::create(&dir, &format!("{STAGED_PREFIX}{}", Ulid::new())).map(Draft::new)).await
     }
+
+    /// A file without a name, for what a client sends until all of it is there: gone with its last descriptor.
+    ///
+    /// # Errors
+    /// I/O errors with the path.
+    pub async fn nameless_file(&self) -> Result<std::fs::File> {
+        let draft = self.new_staging_file().await?;
+        // Its name goes with the draft.
+        draft.0.as_ref().map_or_else(no_file, |f| f.file.try_clone().map_err(|e| Error::io(&f.path, &e)))
+    }
+}
+
+/// A staging file that no commit has taken yet: removed when it is dropped, by an error or by a client that goes.
+struct Draft(Option<StagingFile>);
+
+impl Draft {
+    fn new(file: StagingFile) -> Self {
+        Self(Some(file))
+    }
+
+    /// From here on it is the caller's.
+    fn keep(mut self) -> Result<StagingFile> {
+        self.0.take().map_or_else(no_file, Ok)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(file) = self.0.take() {
+            remove_unneeded(&file.path);
+        }
+    }
+}
+
+fn no_file<T>() -> Result<T> {
+    Err(Error::internal("a staging file was given away twice"))
 }
 
 /// Hashes and writes `bytes` at `at`, the end of `file`, off the async threads.
 async fn spill(
     mut hasher: Hasher,
     bytes: Vec<u8>,
-    file: StagingFile,
+    file: Draft,
     at: u64,
     sparse: bool,
-) -> Result<(Hasher, Option<StagingFile>)> {
+) -> Result<(Hasher, Option<Draft>)> {
     blocking(move || {
         hasher.update(&bytes);
-        let written = if sparse { write_data(&file.file, &bytes, at) } else { file.file.write_all_at(&bytes, at) };
-        written.map_err(|e| Error::io(&file.path, &e))?;
+        let Some(staging) = &file.0 else { return no_file() };
+        let to = &staging.file;
+        let written = if sparse { write_data(to, &bytes, at) } else { to.write_all_at(&bytes, at) };
+        written.map_err(|e| Error::io(&staging.path, &e))?;
         Ok((hasher, Some(file)))
     })
     .await

@@ -135,19 +135,9 @@ impl Store {
             return Ok(());
         }
         let path = self.upload_path(upload.id);
-        let temp = path.with_extension(format!("{}.new", Ulid::new()));
-        let written = write_whole(&temp, reader, upload.size).await;
-        let kept = match written {
-            Ok(()) => tokio::fs::rename(&temp, &path).await.map_err(|e| Error::io(&path, &e)),
-            Err(e) => Err(e),
-        };
-        if kept.is_err()
-            && let Err(e) = tokio::fs::remove_file(&temp).await
-            && e.kind() != ErrorKind::NotFound
-        {
-            tracing::warn!(file = %temp.display(), error = %e, "a part of an upload stays until it is swept");
-        }
-        kept
+        let part = Part(path.with_extension(format!("{}.new", Ulid::new())));
+        write_whole(&part.0, reader, upload.size).await?;
+        tokio::fs::rename(&part.0, &path).await.map_err(|e| Error::io(&path, &e))
     }
 
     /// Reads the bytes of an upload and makes them an artifact. Done again, it answers the same.
@@ -250,6 +240,20 @@ impl Store {
         let dir = self.state.root().join("uploads");
         blocking(move || sweep_parts(&dir)).await?;
         Ok(swept)
+    }
+}
+
+/// A file until it has its name: removed when it is dropped before, by an error or by a client that goes.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        match std::fs::remove_file(&self.0) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                tracing::warn!(file = %self.0.display(), error = %e, "a part of an upload stays until it is swept");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub mod range;
 pub mod readers;
 pub mod server;
 pub mod signed;
+pub mod spool;
 pub mod takeover;
 pub mod tls;
 pub mod traffic;
@@ -222,7 +223,11 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Result<Router> {
         charsets: Arc::default(),
     };
     let guard = middleware::from_fn_with_state(app.clone(), auth::guard_door);
-    let doors = if config.doors.has_routes() { config.doors.clone().layer(guard) } else { Router::new() };
+    let doors = if config.doors.has_routes() {
+        config.doors.clone().layer(middleware::from_fn_with_state(app.clone(), spool::before)).layer(guard)
+    } else {
+        Router::new()
+    };
     let reading = links::routes()
         .merge(operator::routes())
         .merge(api::reading())

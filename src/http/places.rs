@@ -17,8 +17,8 @@ use crate::metrics;
 
 /// Silence that a client is granted even when others wait.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks while none is free.
-const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks while none is free. Short: who waits behind a thousand silent ones waits so long for each of them.
+const LOOK: Duration = Duration::from_millis(5);
 
 type Silent = BTreeMap<(Instant, u64), CancellationToken>;
 

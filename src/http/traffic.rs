@@ -15,17 +15,23 @@ use crate::http::places::Place;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What comes in. A client that sends nothing for `limit` while its body is read is given up.
+/// What comes in. A client that sends nothing for `limit` while its body is read is given up, and so is one that keeps it open by a
+/// byte now and then.
 pub struct Incoming<B> {
     inner: B,
     count: IntCounter,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Since when it is waited for.
+    since: Option<Instant>,
+    /// In all, and for how many bytes.
+    waited: Duration,
+    came: u64,
 }
 
 impl<B> Incoming<B> {
     pub fn new(inner: B, count: IntCounter, limit: Duration) -> Self {
-        Self { inner, count, limit, timer: None }
+        Self { inner, count, limit, timer: None, since: None, waited: Duration::ZERO, came: 0 }
     }
 }
 
@@ -39,12 +45,20 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             self.timer = None;
+            let waited = self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+            self.waited += waited;
             if let Some(Ok(frame)) = &frame {
-                self.count.inc_by(frame.data_ref().map_or(0, Bytes::len) as u64);
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.count.inc_by(bytes);
+                self.came += bytes;
             }
             return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
         }
-        let until = Instant::now() + self.limit;
+        let now = Instant::now();
+        self.since.get_or_insert(now);
+        // A byte now and then is no progress: all waiting together has the limit, and a second more for each KiB.
+        let in_all = self.limit + Duration::from_secs(self.came >> 10);
+        let until = now + self.limit.min(in_all.saturating_sub(self.waited));
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
         match timer.as_mut().poll(cx) {
             Poll::Ready(()) => {

@@ -9,6 +9,7 @@ use outputfs::artifact::key::Scope;
 use outputfs::http::{HttpConfig, Limits};
 
 use super::server::{DEADLINE, Server, config, noise};
+use crate::support::wait::wait_until;
 
 fn limited(limits: Limits) -> Server {
     Server::with(HttpConfig { limits, ..config() })
@@ -69,7 +70,7 @@ fn connections_above_the_limit_wait_their_turn() {
 
 #[test]
 fn shutdown_lets_downloads_end_and_cuts_off_who_does_not() {
-    let mut server = limited(Limits { drain: Duration::from_secs(1), ..Limits::default() });
+    let mut server = limited(Limits { drain: Duration::from_secs(4), ..Limits::default() });
     let bytes = noise(32 << 20);
     let link = server.link_to(&server.push("run", b"big.bin", &bytes));
     let request = format!("GET {link} HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -148,4 +149,108 @@ fn who_stops_sending_its_body_is_cut_off() {
     stuck.write_all(head.as_bytes()).unwrap();
     let answer = String::from_utf8(drain(stuck)).unwrap();
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    // A byte now and then keeps it no longer.
+    let mut drip = connect(&server);
+    drip.write_all(head.as_bytes()).unwrap();
+    let began = Instant::now();
+    while drip.write_all(b"x").is_ok() && began.elapsed() < DEADLINE {
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    assert!(began.elapsed() < DEADLINE, "it went on");
+}
+
+fn key(server: &Server) -> String {
+    let made = server.runtime.block_on(server.store.create_key("t", vec![Scope::Write], None)).unwrap();
+    made.secret.reveal().to_owned()
+}
+
+fn post(server: &Server, key: &str, kind: &str, length: usize, begun: &[u8]) -> TcpStream {
+    let mut stream = connect(server);
+    let head = format!(
+        "POST /v1/artifacts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(begun).unwrap();
+    stream
+}
+
+#[test]
+fn bodies_that_do_not_end_keep_no_other_key() {
+    let server = limited(Limits::default());
+    let (slow, other) = (key(&server), key(&server));
+    let begun = [b"{\"filename\":\"a\",\"content\":\"".as_slice(), &vec![b'A'; 300 << 10]].concat();
+    let idle: Vec<_> = (0..20).map(|_| post(&server, &slow, "application/json", 12 << 20, &begun)).collect();
+    let began = Instant::now();
+    let whole = [begun.as_slice(), b"\"}"].concat();
+    let mut quick = post(&server, &other, "application/json", whole.len(), &whole);
+    let mut first = [0; 12];
+    quick.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 201");
+    assert!(began.elapsed() < DEADLINE);
+    drop(idle);
+}
+
+#[test]
+fn a_part_without_an_end_to_its_head_is_refused() {
+    let server = limited(Limits::default());
+    let begun = b"--b\r\nContent-Disposition: form-data; name=\"";
+    let mut endless = post(&server, &key(&server), "multipart/form-data; boundary=b", 64 << 20, begun);
+    let mut sent = 0;
+    while sent < (16 << 20) && endless.write_all(&[b'a'; 16 << 10]).is_ok() {
+        sent += 16 << 10;
+    }
+    assert!(sent < (16 << 20), "all of it was taken");
+}
+
+#[test]
+fn a_client_that_goes_leaves_no_bytes_behind() {
+    let server = limited(Limits::default());
+    let files = || {
+        let mut found = Vec::new();
+        let mut folders = vec![server.dir.path().join("state")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                    Ok(_) if name.starts_with("push-") || name.contains(".new") => found.push(name),
+                    _ => {}
+                }
+            }
+        }
+        found
+    };
+    let head = b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
+    let begun = [head.as_slice(), &noise(4 << 20)].concat();
+    let form = post(&server, &key(&server), "multipart/form-data; boundary=b", 64 << 20, &begun);
+    wait_until("the form is staged", DEADLINE, || !files().is_empty());
+    drop(form);
+    wait_until("nothing of the form is left", DEADLINE, || files().is_empty());
+
+    let bearer = format!("Bearer {}", key(&server));
+    let asked = super::server::send(
+        "POST",
+        &server.url("/v1/artifacts/upload-url"),
+        &[("authorization", &bearer), ("content-type", "application/json")],
+        b"{\"filename\":\"u.bin\",\"size_bytes\":67108864}",
+    );
+    let url = asked.json()["upload_url"].as_str().unwrap().to_owned();
+    let path = &url[url.find("/v1/").unwrap()..];
+    let mut put = connect(&server);
+    put.write_all(format!("PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n").as_bytes()).unwrap();
+    put.write_all(&noise(4 << 20)).unwrap();
+    wait_until("the upload is begun", DEADLINE, || !files().is_empty());
+    drop(put);
+    wait_until("nothing of the upload is left", DEADLINE, || files().is_empty());
+}
+
+#[test]
+fn many_silent_clients_keep_health_waiting_no_longer_than_a_few() {
+    let server = limited(Limits { connections: 32, header_read: DEADLINE * 10, ..Limits::default() });
+    let silent: Vec<_> = (0..232).map(|_| connect(&server)).collect();
+    let began = Instant::now();
+    assert_eq!(server.get("/health", &[]).status, 200);
+    // 200 of them have to go, after a second of patience.
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    drop(silent);
 }

@@ -1,5 +1,9 @@
 //! `POST /v1/artifacts`: bytes come in.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -20,6 +24,7 @@ use crate::engine::receive::Received;
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::errors::Problem;
+use crate::http::spool;
 
 /// Longest JSON body: its content is held in memory.
 const JSON_MAX: usize = 16 << 20;
@@ -27,6 +32,10 @@ const JSON_MAX: usize = 16 << 20;
 const FIELD_MAX: usize = 64 << 10;
 /// Fields of a form at most.
 const FIELDS_MAX: usize = 64;
+/// Longest head of a part of a form.
+const HEAD_MAX: usize = 16 << 10;
+/// In place of a count: content is read, which has limits of its own.
+const CONTENT: usize = usize::MAX;
 /// A client that sends no byte for so long is given up.
 const STALL: Duration = Duration::from_mins(1);
 
@@ -40,11 +49,16 @@ const STALL: Duration = Duration::from_mins(1);
     request_body(content((UploadForm = "multipart/form-data"), (JsonUpload = "application/json"))),
     responses((status = 201, description = "Stored", body = ArtifactBody), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]
-pub async fn create(State(app): State<App>, _: Writer, request: Request) -> Result<Response, Problem> {
+pub async fn create(State(app): State<App>, Writer(key): Writer, request: Request) -> Result<Response, Problem> {
     let headers = request.headers().clone();
-    let (received, filename, labels) = match input::media_type(&headers).as_str() {
-        "multipart/form-data" => form(&app, request).await?,
-        "application/json" => json(&app, request.into_body(), &headers).await?,
+    let ((received, filename, labels), _turn) = match input::media_type(&headers).as_str() {
+        "multipart/form-data" => (form(&app, request).await?, None),
+        "application/json" => {
+            let whole = spool::whole(&app, request.into_body(), JSON_MAX).await?;
+            // Its turn lasts until the content is stored: so long is it in memory.
+            let (bytes, turn) = whole.load(&app, key.id.clone()).await?;
+            (json(&app, bytes, &headers)?, turn)
+        }
         _ => return Err(invalid("Send multipart/form-data, or application/json with the content in base64.")),
     };
     let (session, labels) = input::labels(&app, labels, &headers)?;
@@ -53,14 +67,7 @@ pub async fn create(State(app): State<App>, _: Writer, request: Request) -> Resu
     Ok((StatusCode::CREATED, axum::Json(ArtifactBody::of(&done.artifact, Some(done.outcome)))).into_response())
 }
 
-async fn json(app: &App, body: Body, headers: &HeaderMap) -> Result<(Received, String, LabelsBody), Problem> {
-    // Waits for its turn no longer than the client waits for anything.
-    let _turn = tokio::time::timeout(STALL, app.api.bodies.acquire())
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many uploads at a time."))?;
-    let bytes = input::whole(body, JSON_MAX).await?;
+fn json(app: &App, bytes: Bytes, headers: &HeaderMap) -> Result<(Received, String, LabelsBody), Problem> {
     let upload: JsonUpload = input::parse(headers, &bytes)?;
     drop(bytes);
     let content = STANDARD
@@ -76,11 +83,16 @@ async fn json(app: &App, body: Body, headers: &HeaderMap) -> Result<(Received, S
 
 /// Fields come in any order: the content is staged when it comes, and gets its place at the end.
 async fn form(app: &App, request: Request) -> Result<(Received, String, LabelsBody), Problem> {
+    let ahead = Arc::new(AtomicUsize::new(0));
+    let heads = Arc::clone(&ahead);
+    let request = request.map(|body| Body::from_stream(Heads { body: body.into_data_stream(), ahead: heads }));
     let mut form = Multipart::from_request(request, app).await.map_err(|e| invalid(e.body_text()))?;
     let (mut received, mut named, mut filename, mut typed) = (None, None, None, None);
     let mut labels = LabelsBody::default();
     for _ in 0..=FIELDS_MAX {
+        ahead.store(0, Ordering::Relaxed);
         let next = tokio::time::timeout(STALL, form.next_field()).await.map_err(|_| input::stalled())?;
+        ahead.store(CONTENT, Ordering::Relaxed);
         let Some(field) = next.map_err(|e| broken(&e))? else {
             let received = received.ok_or_else(|| invalid("The form has no field 'file'."))?;
             let filename: Option<String> = filename.filter(|f: &String| !f.is_empty()).or(named);
@@ -111,6 +123,32 @@ async fn form(app: &App, request: Request) -> Result<(Received, String, LabelsBo
         }
     }
     Err(invalid(format!("A form has at most {FIELDS_MAX} fields.")))
+}
+
+/// A form's bytes on their way to its reader, which keeps the head of a part in memory until it has all of it.
+struct Heads {
+    body: axum::body::BodyDataStream,
+    /// Bytes given since a head was asked for; [`CONTENT`]: it is not a head that is read.
+    ahead: Arc<AtomicUsize>,
+}
+
+impl Stream for Heads {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        if ahead != CONTENT && ahead > HEAD_MAX {
+            let message = format!("The head of a part of a form has at most {HEAD_MAX} bytes.");
+            return Poll::Ready(Some(Err(axum::Error::new(std::io::Error::other(message)))));
+        }
+        let polled = Pin::new(&mut self.body).poll_next(cx);
+        if let Poll::Ready(Some(Ok(bytes))) = &polled
+            && ahead != CONTENT
+        {
+            self.ahead.store(ahead.saturating_add(bytes.len()), Ordering::Relaxed);
+        }
+        polled
+    }
 }
 
 async fn content(app: &App, field: Field<'_>) -> Result<Received, Problem> {

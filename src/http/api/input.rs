@@ -24,7 +24,7 @@ use crate::http::App;
 use crate::http::errors::Problem;
 
 /// Longest JSON body that carries no content.
-pub const SMALL: usize = 256 << 10;
+pub const SMALL: usize = crate::http::spool::SMALL;
 /// Longest text of a label.
 const TEXT_MAX: usize = 256;
 /// For a body to come in.

@@ -32,6 +32,7 @@ use crate::artifact::{Error, Kind};
 use crate::http::App;
 use crate::http::auth::{self, Buckets};
 use crate::http::errors::Problem;
+use crate::http::turns::{Rules, Turns};
 
 /// Largest file: what one PUT to S3 takes.
 pub const FILE_MAX: u64 = 5 << 30;
@@ -45,17 +46,17 @@ pub struct Api {
     /// `X-Forwarded-*` are a proxy's word.
     pub trust_proxy: bool,
     pub buckets: Buckets,
-    /// JSON bodies being read: each is held in memory.
-    pub bodies: tokio::sync::Semaphore,
+    /// Large bodies in memory, by key or address.
+    pub bodies: Turns<String>,
 }
 
-/// JSON bodies in memory at one time.
-const BODIES: usize = 8;
+/// Large bodies in memory at one time: up to 16 MiB each, and what they say once more.
+const BODIES: Rules = Rules { all: 3, each: 2, waiting: 256, patience: Duration::from_secs(60) };
 
 impl Api {
     #[must_use]
     pub fn new(rate: Rate, max_ttl: Option<Duration>, trust_proxy: bool) -> Self {
-        Self { rate, max_ttl, trust_proxy, buckets: Buckets::default(), bodies: tokio::sync::Semaphore::new(BODIES) }
+        Self { rate, max_ttl, trust_proxy, buckets: Buckets::default(), bodies: Turns::new(BODIES) }
     }
 }
 
