@@ -1,6 +1,7 @@
 //! What `/proc` tells of a process: who may see which answer, and who is about to end.
 
 use std::fs;
+use std::time::Duration;
 
 /// Numbers of one process. The kernel names a thread in its requests; answers belong to processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
