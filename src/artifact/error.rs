@@ -47,6 +47,8 @@ pub enum Kind {
     /// The attribute exists already (`XATTR_CREATE`).
     AttributeExists,
     NoSpace,
+    /// The disk of the state directory takes no changes any more.
+    ReadOnly,
     /// The store could not be reached in time: a network fault. Bytes are kept.
     StoreUnavailable,
     /// Bytes do not match their hash. Never served.
@@ -97,6 +99,7 @@ impl Error {
             K::NotADirectory => Kind::NotADirectory,
             K::IsADirectory => Kind::IsADirectory,
             K::DirectoryNotEmpty => Kind::NotEmpty,
+            K::ReadOnlyFilesystem => Kind::ReadOnly,
             K::TimedOut => Kind::TimedOut,
             K::InvalidInput => Kind::Invalid,
             _ => Kind::Internal,
@@ -113,7 +116,7 @@ impl Error {
             Kind::NotADirectory => libc::ENOTDIR,
             Kind::IsADirectory => libc::EISDIR,
             Kind::NotEmpty => libc::ENOTEMPTY,
-            Kind::Sealed => libc::EROFS,
+            Kind::Sealed | Kind::ReadOnly => libc::EROFS,
             Kind::Reserved => libc::EPERM,
             Kind::Forbidden => libc::EACCES,
             Kind::Invalid => libc::EINVAL,
@@ -140,7 +143,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::StoreUnavailable | Kind::TimedOut => 3,
-            Kind::Corrupt | Kind::Internal | Kind::NoSpace => 2,
+            Kind::Corrupt | Kind::Internal | Kind::NoSpace | Kind::ReadOnly => 2,
             _ => 1,
         }
     }
@@ -163,7 +166,7 @@ impl Error {
             | Kind::Unsupported
             | Kind::NoSuchAddress
             | Kind::BadHandle => 400,
-            Kind::StoreUnavailable | Kind::TimedOut => 503,
+            Kind::StoreUnavailable | Kind::TimedOut | Kind::ReadOnly => 503,
             Kind::NoSpace => 507,
             Kind::Corrupt | Kind::Internal => 500,
         }

@@ -192,4 +192,9 @@ pub trait Upkeep: Send + Sync + 'static {
     /// Condemned blobs that somebody still reads: their grace period begins anew.
     async fn hold(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<u64>;
     async fn garbage(&self, tenant: TenantId, before: Timestamp) -> Result<Garbage>;
+
+    /// Gives back the disk space of what makes writing fast, as far as nobody else uses it. For the end of a process.
+    async fn shrink(&self) -> Result<()>;
+    /// Gives the disk a part of the room that is kept for the catalog, for files without which nothing could be freed.
+    async fn give_room(&self) -> Result<()>;
 }

@@ -2,8 +2,11 @@
 //! error.
 
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use crate::artifact::amount;
@@ -60,9 +63,9 @@ impl Output {
         if self.asked_json { stdout(&format!("{}\n", json())) } else { stdout(&format!("{text}\n")) }
     }
 
-    /// A remark on standard error, unless `--quiet`.
+    /// A remark on standard error, unless `--quiet`. It is left out rather than wait long for somebody to read it.
     pub fn note(&self, text: &str) {
-        if !self.quiet {
+        if !self.quiet && takes_more(&std::io::stderr(), NOTE_WAITS) {
             stderr(&format!("outputfs: {}\n", printable(text)));
         }
     }
@@ -89,6 +92,17 @@ pub fn stdout(text: &str) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("standard output", &e)),
         _ => Ok(()),
     }
+}
+
+/// For a reader of standard error that is only slow.
+const NOTE_WAITS: Duration = Duration::from_secs(2);
+
+/// Whether a write of some bytes to a pipe or terminal would not wait, asked for as long as `patience`. What cannot be asked takes
+/// more.
+pub fn takes_more(file: &impl AsFd, patience: Duration) -> bool {
+    let mut asked = [PollFd::new(file, PollFlags::OUT)];
+    let patience = Timespec::try_from(patience).unwrap_or_default();
+    !matches!(poll(&mut asked, Some(&patience)), Ok(0))
 }
 
 /// Writes to standard error; nobody can be told when that fails.

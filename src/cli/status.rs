@@ -54,6 +54,10 @@ fn text(status: &Status) -> String {
             text.push_str(&printable(&format!("{at}: {}", left.sentence())));
             text.push('\n');
         }
+        for left in &m.report.recovering {
+            text.push_str(&printable(&format!("{at}: not recovered yet, tried again: {left}")));
+            text.push('\n');
+        }
         for path in &m.report.unsaved {
             text.push_str(&printable(&format!("{at}: closed, not stored, retried: {path}")));
             text.push('\n');

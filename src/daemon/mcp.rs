@@ -88,6 +88,7 @@ pub async fn run(settings: Settings, args: McpArgs) -> Outcome {
     let context = Context::new(settings);
     let store = context.open().await?;
     let settler = store.spawn_settler();
+    let recovery = store.spawn_recovery();
     let stop = CancellationToken::new();
     let door = Door::new(store.clone(), roots, args.session.session, Some(access));
     let mut serving = tokio::spawn(mcp::stdio(door, stop.clone()));
@@ -97,6 +98,7 @@ pub async fn run(settings: Settings, args: McpArgs) -> Outcome {
             _ = signals.next() => stop.cancel(),
         }
     };
+    recovery.abort();
     // What the client stored is settled even when its connection broke.
     settler.stop().await;
     store.close().await?;

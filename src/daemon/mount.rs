@@ -27,7 +27,7 @@ pub async fn run(settings: Settings, args: MountArgs) -> Outcome {
     if let Ok(live) = &started {
         live.note_taken_address(&context);
     }
-    let live = match (started, parent) {
+    let mut live = match (started, parent) {
         (Ok(live), None) => live,
         (Ok(live), Some(parent)) => {
             if !parent.ready() {
@@ -46,7 +46,10 @@ pub async fn run(settings: Settings, args: MountArgs) -> Outcome {
     tracing::info!(mountpoint = %args.mountpoint.display(), "mounted");
     tokio::select! {
         signal = signals.next() => tracing::info!(signal = name(signal.number), "ending"),
-        () = live.ended() => tracing::info!("unmounted by somebody else"),
+        () = live.ended() => match live.broken() {
+            Some(e) => tracing::error!("{e}"),
+            None => tracing::info!("unmounted by somebody else"),
+        },
     }
     end(live, &context, &signals).await
 }

@@ -23,6 +23,7 @@ use crate::daemon::signals::{Signals, name};
 use crate::daemon::{dirty, mcp};
 use crate::engine::adopt::Adopted;
 use crate::engine::store::Store;
+use crate::engine::supervise;
 use crate::fuse::{self, MountSpec, Mounted};
 use crate::http::{self, HttpConfig, LinkMode, Listening, TlsFiles};
 use crate::staging::state_dir::MountInfo;
@@ -45,6 +46,7 @@ pub struct Live {
     http: Option<Links>,
     reporter: JoinHandle<()>,
     sweeper: JoinHandle<()>,
+    recovery: JoinHandle<()>,
 }
 
 struct Links {
@@ -81,7 +83,8 @@ impl Live {
             Ok((mounted, http)) => {
                 let reporter = spawn_reporter(store.clone(), mounted.volume.clone());
                 let sweeper = store.spawn_sweeper();
-                Ok(Self { store, mounted, place, http, reporter, sweeper })
+                let recovery = store.spawn_recovery();
+                Ok(Self { store, mounted, place, http, reporter, sweeper, recovery })
             }
             Err(failure) => {
                 if let Err(e) = store.close().await {
@@ -153,12 +156,20 @@ impl Live {
         self.mounted.ended().await;
     }
 
+    /// Why, when it was a fault of ours.
+    pub fn broken(&mut self) -> Option<Error> {
+        self.mounted.broken()
+    }
+
     /// Waits for uploads, unmounts, ends the listener, gives the mount point back. The store stays open: close it.
     ///
     /// # Errors
     /// What is not in the store yet, and why: it is kept, and the next command goes on. The mount is gone all the same.
     pub async fn finish(mut self, context: &Context, signals: &Signals) -> (Arc<Store>, Result<()>) {
         let mut stored = self.drain(context, signals).await;
+        if let Some(e) = self.broken() {
+            stored = stored.and(Err(e));
+        }
         let patience = if stored.is_ok() { PATIENCE } else { Duration::ZERO };
         self.unmount(context, signals, patience).await;
         // What was closed between the drain and the unmounting; and after an unmounting in vain, what can be had of it.
@@ -170,6 +181,7 @@ impl Live {
         if let Err(e) = stored {
             stored = Err(self.tell_left(e).await);
         }
+        self.recovery.abort();
         if let Some(links) = self.http.take() {
             links.end().await;
         }
@@ -243,7 +255,8 @@ impl Live {
     async fn unmount(&mut self, context: &Context, signals: &Signals, patience: Duration) {
         let until = Instant::now() + patience;
         let mut told = false;
-        loop {
+        // When nobody answers the kernel any more, a polite unmounting may never return.
+        while self.broken().is_none() {
             match tokio::task::block_in_place(|| self.mounted.unmount(false)) {
                 Ok(()) => return,
                 Err(e) if e.kind == Kind::Busy => {}
@@ -343,7 +356,10 @@ async fn start_links(
     // With a key alone: whoever mounts has not asked for open doors.
     config.doors = mcp::door(store, McpAccessArg::None, listen, &stop)?;
     let (tell, mut state) = watch::channel(Listening::Starting);
-    let mut task = tokio::spawn(http::serve_or_wait(store.clone(), config, stop.clone(), tell));
+    let (served, ends) = (store.clone(), stop.clone());
+    let mut task = supervise::spawn("the link server", move || {
+        http::serve_or_wait(served.clone(), config.clone(), ends.clone(), tell.clone())
+    });
     let early = tokio::select! {
         ended = &mut task => Some(ended),
         _ = tokio::time::timeout(HTTP_START, state.wait_for(|s| *s != Listening::Starting)) => None,
@@ -399,22 +415,24 @@ pub fn certain_port(addr: SocketAddr) -> Result<SocketAddr> {
 
 /// Once a second, `status.json` of this mount, when it has changed.
 fn spawn_reporter(store: Arc<Store>, volume: Arc<crate::engine::volume::Volume>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut turn = tokio::time::interval(Duration::from_secs(1));
-        let mut last = None;
-        loop {
-            turn.tick().await;
-            let report = volume.report();
-            if last.as_ref() == Some(&report) {
-                continue;
-            }
-            let (writer, text) = (store.clone(), report.clone());
-            match tokio::task::spawn_blocking(move || writer.report(&text)).await {
-                Ok(Ok(())) => last = Some(report),
-                // The next turn tries again; nothing but `status` depends on it.
-                Ok(Err(e)) => tracing::debug!(error = %e, "the status could not be written"),
-                Err(e) => tracing::debug!(error = %e, "the status could not be written"),
-            }
+    supervise::spawn("reporting the status", move || report(store.clone(), volume.clone()))
+}
+
+async fn report(store: Arc<Store>, volume: Arc<crate::engine::volume::Volume>) {
+    let mut turn = tokio::time::interval(Duration::from_secs(1));
+    let mut last = None;
+    loop {
+        turn.tick().await;
+        let report = volume.report();
+        if last.as_ref() == Some(&report) {
+            continue;
         }
-    })
+        let (writer, text) = (store.clone(), report.clone());
+        match tokio::task::spawn_blocking(move || writer.report(&text)).await {
+            Ok(Ok(())) => last = Some(report),
+            // The next turn tries again; nothing but `status` depends on it.
+            Ok(Err(e)) => tracing::debug!(error = %e, "the status could not be written"),
+            Err(e) => tracing::debug!(error = %e, "the status could not be written"),
+        }
+    }
 }

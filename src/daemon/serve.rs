@@ -12,6 +12,7 @@ use crate::cli::value::Http;
 use crate::daemon::mcp;
 use crate::daemon::mounted::{certain_port, http_config};
 use crate::daemon::signals::Signals;
+use crate::engine::supervise;
 use crate::http::{self, Listening};
 
 pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
@@ -32,7 +33,11 @@ pub async fn run(mut settings: Settings, args: &ServeArgs) -> Outcome {
     config.doors = mcp::door(&store, args.mcp, listen, &stop)?;
     let (tell, mut state) = watch::channel(Listening::Starting);
     let _sweeper = AbortOnDrop(store.spawn_sweeper());
-    let mut serving = tokio::spawn(http::serve_or_wait(store.clone(), config, stop.clone(), tell));
+    let _recovery = AbortOnDrop(store.spawn_recovery());
+    let (served, ends) = (store.clone(), stop.clone());
+    let mut serving = supervise::spawn("the server", move || {
+        http::serve_or_wait(served.clone(), config.clone(), ends.clone(), tell.clone())
+    });
     let (mut open, mut said) = (true, None);
     loop {
         tokio::select! {

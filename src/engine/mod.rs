@@ -4,6 +4,7 @@
 //! What only a mount has comes on top of it: open files, staging, names that are not committed yet.
 
 pub mod adopt;
+mod behind;
 pub mod browse;
 pub(crate) mod claims;
 pub mod clock;
@@ -36,6 +37,7 @@ pub mod status;
 pub mod steps;
 pub mod store;
 pub(crate) mod telling;
+pub mod supervise;
 pub mod uploads;
 pub mod verify;
 pub mod volume;

@@ -8,9 +8,10 @@ use ulid::Ulid;
 
 use crate::artifact::ids::MountId;
 use crate::artifact::name::TenantName;
-use crate::artifact::{Error, Result};
+use crate::artifact::{Error, Kind, Result};
 use crate::catalog::Origin;
 use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
+use crate::catalog::upkeep::Upkeep as _;
 use crate::engine::clock::Clock;
 use crate::engine::parts;
 use crate::engine::place::Place;
@@ -20,11 +21,15 @@ use crate::engine::recover::Recovery;
 use crate::engine::settle::{Scope, remove_staging};
 use crate::engine::store::{Inner, Options, Store, blocking};
 use crate::staging::state_dir::{MountDir, MountInfo, StateDir};
+use crate::staging::sweep_lock::SweepLock;
 
 /// How long a command that stores bytes lets the recovery of dead owners hold it up, and one that does not. What is
 /// not done by then goes on with the next command.
 const RECOVERY: Duration = Duration::from_secs(30);
 const RECOVERY_LIGHT: Duration = Duration::from_secs(5);
+
+/// What is freed of the cache on a full disk, in bytes, before the files of a new process are made.
+const ROOM_TO_START: u64 = 64 << 20;
 
 /// Where a store is and how it shall behave: flags, environment and `config.toml`, merged by the caller.
 #[derive(Clone, Debug)]
@@ -99,6 +104,9 @@ impl Store {
         // `settled` alone is not on stable storage yet; without the directory nobody would look for these blobs.
         self.catalog.set_staged(self.tenant.id, dir.id, 0).await?;
         self.catalog.sync().await?;
+        if let Err(e) = self.catalog.shrink().await {
+            tracing::warn!(error = %e, "the catalog's log keeps its size");
+        }
         let dir = Arc::clone(dir);
         let settled = left.artifacts == 0;
         blocking(move || {
@@ -128,16 +136,24 @@ async fn open(config: &StoreConfig, staging: bool) -> Result<Arc<Store>> {
     let options = SqliteOptions { versions: config.options.versions, now: Some(Arc::new(move || clock.now())) };
     let catalog = blocking(move || SqliteCatalog::open(&path, options)).await?;
     let tenant = crate::catalog::Catalog::tenant(&*catalog, &config.tenant, config.clock.now()).await?;
+    if !state.is_read_only() {
+        let (at, name) = (state.clone(), config.tenant.clone());
+        // A disk without inodes is no reason not to look at what is there.
+        if let Err(e) = blocking(move || SweepLock::make(&at, name.as_str())).await {
+            tracing::warn!(error = %e, "garbage cannot be collected");
+        }
+    }
     let mount_dir = if staging {
-        let (at, info) = (state.clone(), own_info(config, &blobs.describe()));
-        Some(
-            blocking(move || {
-                let dir = MountDir::create(&at)?;
-                dir.write_info(&info)?;
-                Ok(Arc::new(dir))
-            })
-            .await?,
-        )
+        let info = own_info(config, &blobs.describe());
+        match own_dir(&state, info.clone()).await {
+            // What lives on a full disk can free it: the cache, recovery, removals. It needs a few files for that.
+            Err(e) if e.kind == Kind::NoSpace => {
+                cache.make_room(ROOM_TO_START);
+                catalog.give_room().await?;
+                Some(own_dir(&state, info).await?)
+            }
+            made => Some(made?),
+        }
     } else {
         None
     };
@@ -155,11 +171,22 @@ async fn open(config: &StoreConfig, staging: bool) -> Result<Arc<Store>> {
         options: config.options.clone(),
         inner: Inner::default(),
     });
-    let recovery = store.recover(if staging { RECOVERY } else { RECOVERY_LIGHT }).await?;
+    let recovery = store.recover_at_start(if staging { RECOVERY } else { RECOVERY_LIGHT }).await?;
     if recovery != Recovery::default() {
         *store.inner.recovery.lock() = Some(recovery);
     }
     Ok(store)
+}
+
+/// This process's directory.
+async fn own_dir(state: &StateDir, info: MountInfo) -> Result<Arc<MountDir>> {
+    let at = state.clone();
+    blocking(move || {
+        let dir = MountDir::create(&at)?;
+        dir.write_info(&info)?;
+        Ok(Arc::new(dir))
+    })
+    .await
 }
 
 /// Removes what pushes that failed left: nothing in the catalog needs it.

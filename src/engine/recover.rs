@@ -4,6 +4,7 @@
 //! (commit or trash → `Done` → the file goes), then the directory. Killed anywhere, the next one does the same again: IDs are
 //! derived from the directory and the file, so that nothing comes twice.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use ulid::Ulid;
 use crate::artifact::content_type::{HEAD, by_bytes};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
 use crate::artifact::name::{Name, display_bytes};
-use crate::artifact::record::{Artifact, Labels};
+use crate::artifact::record::{Artifact, BlobPlace, Labels};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, Commit, FileStat, Origin};
 use crate::engine::failpoints::hit;
@@ -67,7 +68,24 @@ struct Leftover {
     retry: Option<(u64, BlobHash)>,
 }
 
+impl Recovery {
+    /// Adds what a later round did; what is left is what that one left.
+    fn add(&mut self, later: Recovery) {
+        self.owners += later.owners;
+        self.unmounted += later.unmounted;
+        self.settled += later.settled;
+        self.committed.extend(later.committed);
+        self.trashed.extend(later.trashed);
+        self.dropped.extend(later.dropped);
+        self.left = later.left;
+    }
+}
+
 impl Store {
+    pub(crate) fn note_recovery(&self, later: Recovery) {
+        self.inner.recovery.lock().get_or_insert_default().add(later);
+    }
+
     /// Recovers every dead owner's directory that it can lock, within `deadline`. Safe to run twice, at once, and to be killed.
     ///
     /// # Errors
@@ -127,10 +145,22 @@ impl Store {
         self.catalog.set_staged(self.tenant.id, dir.id, 0).await?;
         let before = report.left.len();
         store.recover_provisional(dir.id, report).await?;
+        // Files in which acknowledged bytes live that are nowhere else yet: whatever their story says, they stay.
+        let waiting = self.catalog.unsettled(Some(dir.id), u32::MAX).await?;
+        let homes: HashSet<String> = waiting
+            .into_iter()
+            .filter_map(|u| match u.place {
+                BlobPlace::Provisional { file, .. } => Some(file),
+                BlobPlace::Inline(_) | BlobPlace::Stored => None,
+            })
+            .collect();
         let journal_path = dir.journal_path();
         let (journal, stories) = blocking(move || Journal::open(&journal_path)).await?;
         for story in stories {
             let file = story.open.file().to_owned();
+            if homes.contains(&file) {
+                continue;
+            }
             match store.recover_story(&dir, story, report).await {
                 Ok(()) => {
                     hit("recover::after_commit")?;
@@ -141,7 +171,7 @@ impl Store {
                 Err(e) => report.left.push(format!("mount {}: staging file '{file}': {e}", dir.id)),
             }
         }
-        if report.left.len() > before {
+        if report.left.len() > before || !homes.is_empty() {
             return Ok(());
         }
         // What nobody tells of is of no use: copies of what is stored, or files whose story is done.

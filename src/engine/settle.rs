@@ -21,6 +21,7 @@ use crate::engine::failpoints::hit;
 use crate::engine::progress::{Progress, Step};
 use crate::engine::push::STAGED_PREFIX;
 use crate::engine::store::{Store, blocking};
+use crate::engine::supervise;
 use crate::staging::file::{Freeze, StagingFile};
 use crate::staging::hash::{Digest, hash_bytes, hash_file};
 
@@ -453,7 +454,8 @@ impl Store {
     /// Settles in the background, with backoff while the store fails; failures show in [`Store::status`].
     pub fn spawn_settler(self: &Arc<Self>) -> Settler {
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(Arc::clone(self), stop.clone()));
+        let (store, ends) = (Arc::clone(self), stop.clone());
+        let task = supervise::spawn("the settler", move || run(Arc::clone(&store), ends.clone()));
         Settler { store: Arc::clone(self), stop, task: Some(task) }
     }
 }

@@ -71,6 +71,9 @@ pub struct MountReport {
     /// The last word of a mount that ended before all was stored.
     #[serde(default)]
     pub left: Option<Left>,
+    /// What dead owners left and this mount is still recovering: one sentence each.
+    #[serde(default)]
+    pub recovering: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use fuser::Notifier;
 
 use crate::artifact::Kind;
 use crate::catalog::ChangeKind;
+use crate::engine::supervise;
 use crate::engine::volume::Volume;
 
 use super::convert::to_kernel;
@@ -31,7 +32,7 @@ pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle
         .name(String::from("outputfs-inval"))
         .spawn(move || {
             for (change, waiting) in rx {
-                push(&notifier, root, &change);
+                supervise::guarded("telling the kernel of a change", || push(&notifier, root, &change));
                 // Who waited may have given up: the cache is right all the same.
                 waiting.map_or(Ok(()), |w| w.send(())).unwrap_or_default();
             }
@@ -47,11 +48,14 @@ pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle
         asked.send((change, Some(done))).unwrap_or_default();
         waiting
     }));
-    tokio::spawn(async move {
-        let ends = expiry::follow(&volume, expiring);
-        tokio::select! {
-            () = ends => {}
-            () = follow_changes(&volume, tx) => {}
+    supervise::spawn("following others' changes", move || {
+        let (volume, expiring, tx) = (volume.clone(), expiring.clone(), tx.clone());
+        async move {
+            let ends = expiry::follow(&volume, expiring);
+            tokio::select! {
+                () = ends => {}
+                () = follow_changes(&volume, tx) => {}
+            }
         }
     })
 }

@@ -21,6 +21,7 @@ use fuser::{BackgroundSession, Config, MountOption, SessionACL};
 
 use crate::artifact::name::SessionName;
 use crate::artifact::{Error, Kind, Result};
+use crate::engine::stale_mount;
 use crate::engine::store::Store;
 use crate::engine::volume::Volume;
 use crate::staging::own_mount;
@@ -48,6 +49,7 @@ pub struct Mounted {
     session: Option<BackgroundSession>,
     mountpoint: PathBuf,
     ended: tokio::sync::watch::Receiver<bool>,
+    broken: Option<Error>,
     background: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -78,7 +80,7 @@ pub async fn mount(store: Arc<Store>, spec: MountSpec) -> Result<Mounted> {
     raise_read_ahead(&spec.mountpoint);
     let mut background = vec![invalidate::spawn(volume.clone(), session.notifier())];
     background.extend(volume.spawn_background());
-    Ok(Mounted { volume, session: Some(session), mountpoint: spec.mountpoint, ended, background })
+    Ok(Mounted { volume, session: Some(session), mountpoint: spec.mountpoint, ended, broken: None, background })
 }
 
 impl Mounted {
@@ -116,6 +118,19 @@ impl Mounted {
         if ended.wait_for(|e| *e).await.is_err() {
             tracing::debug!("the file system's end was not announced");
         }
+    }
+
+    /// Why it ended, when that was neither our hand nor a user's.
+    pub fn broken(&mut self) -> Option<Error> {
+        let still_there = *self.ended.borrow() && self.session.is_some();
+        if still_there && stale_mount::is_ours(&self.mountpoint).unwrap_or(false) {
+            let text = format!(
+                "{}: a thread that answers its requests broke down by a bug in outputfs; mount it again",
+                self.mountpoint.display()
+            );
+            self.broken = Some(Error::internal(text));
+        }
+        self.broken.clone()
     }
 
     fn stop(&mut self) {

@@ -47,6 +47,20 @@ pub struct OutputFs {
     ended: tokio::sync::watch::Sender<bool>,
 }
 
+/// A thread that takes requests ends with the mount, or by a panic: in either case the mount is over, though another thread may
+/// still answer.
+struct ThreadEnd(tokio::sync::watch::Sender<bool>);
+
+impl Drop for ThreadEnd {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+thread_local! {
+    static ON_THREAD: std::cell::OnceCell<ThreadEnd> = const { std::cell::OnceCell::new() };
+}
+
 impl OutputFs {
     pub fn new(
         volume: Arc<Volume>,
@@ -58,6 +72,7 @@ impl OutputFs {
     }
 
     fn wait(&self, req: &Request) -> Waiter<'_> {
+        ON_THREAD.with(|end| _ = end.get_or_init(|| ThreadEnd(self.ended.clone())));
         Waiter { runtime: &self.runtime, deadline: self.volume.save_deadline(), tid: req.pid(), uid: req.uid() }
     }
 
@@ -406,6 +421,7 @@ impl Filesystem for OutputFs {
         reply: ReplyEmpty,
     ) {
         let _inside = self.runtime.enter();
+        fail::fail_point!("fuse::release");
         self.volume.release(fh.0);
         reply.ok();
     }

@@ -5,6 +5,7 @@
 //! on; a look at the caller's own record tells the same, and also of a process that was killed first and closes as it dies.)
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -51,11 +52,13 @@ impl Waiter<'_> {
             Box::pin(moved::scope(clock.clone(), audit::scope(actor, work)));
         let polled = {
             let _inside = self.runtime.enter();
-            // Polled again by the runtime, with its waker, if it is not ready.
-            work.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            // Polled again by the runtime, with its waker, if it is not ready. (A panic is that call's bug: the thread is needed.)
+            catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut Context::from_waker(Waker::noop()))))
         };
-        if let Poll::Ready(result) = polled {
-            return answer(result);
+        match polled {
+            Ok(Poll::Ready(result)) => return answer(result),
+            Ok(Poll::Pending) => {}
+            Err(_) => return answer(Err(Error::internal("a call failed by a bug in outputfs; the log says where"))),
         }
         let tid = self.tid;
         self.runtime.spawn(async move {

@@ -99,6 +99,7 @@ fn code(kind: Kind) -> &'static str {
         | Kind::BadHandle => "invalid_request",
         Kind::StoreUnavailable | Kind::TimedOut => "store_unavailable",
         Kind::NoSpace => "no_space",
+        Kind::ReadOnly => "read_only",
         Kind::Corrupt => "corrupt",
         Kind::Internal => "internal",
     }

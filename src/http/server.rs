@@ -15,6 +15,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::artifact::{Error, Kind, Result};
 use crate::engine::store::Store;
+use crate::engine::supervise;
 use crate::http::idle::WriteDeadline;
 use crate::http::places::{Place, Places};
 use crate::http::tls::{Tls, TlsFiles};
@@ -74,7 +75,10 @@ impl Bound {
         let app = router(store.clone(), config)?;
         tracing::info!(address = %self.addr, "links are served");
         let places = Places::new(config.limits.connections);
-        let counted = AbortOnDropHandle::new(tokio::spawn(write_counts(store.clone())));
+        let counted = AbortOnDropHandle::new(supervise::spawn("counting requests", {
+            let store = store.clone();
+            move || write_counts(store.clone())
+        }));
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         while let Some(socket) = self.accept(&places, &shutdown).await {

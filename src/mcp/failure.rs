@@ -42,7 +42,7 @@ pub fn code(kind: Kind) -> &'static str {
         Kind::StoreUnavailable | Kind::TimedOut => "store_unavailable",
         Kind::Corrupt => "corrupt",
         Kind::Busy => "busy",
-        Kind::Internal | Kind::NoSpace => "internal",
+        Kind::Internal | Kind::NoSpace | Kind::ReadOnly => "internal",
         _ => "invalid_request",
     }
 }
@@ -57,6 +57,7 @@ fn sentence(error: &Error) -> String {
         Kind::StoreUnavailable | Kind::TimedOut => "The store cannot be reached at the moment.",
         Kind::Corrupt => "The stored bytes are damaged, so they are not given out.",
         Kind::NoSpace => "The server's disk is full.",
+        Kind::ReadOnly => "The server's disk takes no changes.",
         _ => "Something went wrong on the server's side.",
     }
     .to_owned()

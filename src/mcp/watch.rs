@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 
 use crate::artifact::ids::SessionId;
 use crate::engine::store::Store;
+use crate::engine::supervise;
 use crate::engine::watch::Changed;
 
 /// The longest that one look waits; also how long the task outlives its last listener.
@@ -49,22 +50,25 @@ impl Watcher {
             *running = true;
         }
         let (store, sender, running) = (Arc::clone(&self.store), self.sender.clone(), Arc::clone(&self.running));
-        tokio::spawn(async move {
-            loop {
-                match store.changed(&mut watch, WAIT).await {
-                    Ok(Changed::Sessions(sessions)) if sessions.is_empty() => {}
-                    // Nobody listening is no failure: the look below ends the task.
-                    Ok(changed) => drop(sender.send(changed)),
-                    Err(e) => {
-                        tracing::warn!("subscribers hear nothing at the moment: {e}");
-                        tokio::time::sleep(PAUSE).await;
+        supervise::spawn("following changes for subscribers", move || {
+            let (store, sender, running) = (Arc::clone(&store), sender.clone(), Arc::clone(&running));
+            async move {
+                loop {
+                    match store.changed(&mut watch, WAIT).await {
+                        Ok(Changed::Sessions(sessions)) if sessions.is_empty() => {}
+                        // Nobody listening is no failure: the look below ends the task.
+                        Ok(changed) => drop(sender.send(changed)),
+                        Err(e) => {
+                            tracing::warn!("subscribers hear nothing at the moment: {e}");
+                            tokio::time::sleep(PAUSE).await;
+                        }
                     }
-                }
-                // Under the lock: whoever comes now either is counted or starts the next task.
-                let mut running = running.lock();
-                if sender.receiver_count() == 0 {
-                    *running = false;
-                    return;
+                    // Under the lock: whoever comes now either is counted or starts the next task.
+                    let mut running = running.lock();
+                    if sender.receiver_count() == 0 {
+                        *running = false;
+                        return;
+                    }
                 }
             }
         });

@@ -98,6 +98,24 @@ impl StateDir {
     pub fn staging_path(&self, mount: MountId, file: &str) -> PathBuf {
         self.mounts_dir().join(mount.to_string()).join("staging").join(file)
     }
+    /// Whether its disk takes no changes.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        // One that turned so by a fault need not say it in its flags: a file that every state directory has tells.
+        let said =
+            rustix::fs::statvfs(&self.root).is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+        let tried = OpenOptions::new().write(true).open(self.root.join("catalog.reserve"));
+        said || tried.is_err_and(|e| e.kind() == ErrorKind::ReadOnlyFilesystem)
+    }
+
+    /// Bytes that we may still write to its disk, where that can be asked.
+    #[must_use]
+    pub fn free(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.root).ok()?;
+        let blocks = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
+        Some(blocks.saturating_mul(disk.f_frsize))
+    }
+
     /// Every mount directory, oldest first, with what its owner wrote about itself.
     ///
     /// # Errors
@@ -291,7 +309,8 @@ fn names(dir: &Path) -> Result<Vec<String>> {
 }
 
 fn open_lock(path: &Path) -> Result<Option<File>> {
-    match OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path) {
+    // (Reading is enough for flock(2), and possible on a disk that has turned read-only.)
+    match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io(path, &e)),

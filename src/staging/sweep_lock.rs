@@ -1,7 +1,8 @@
 //! Whoever deletes blobs of a tenant holds this: one process of a state directory at a time.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 
 use super::flock::Flock;
 use super::state_dir::StateDir;
@@ -14,11 +15,24 @@ pub struct SweepLock {
 }
 
 impl SweepLock {
+    /// Makes the file, so that a later sweep needs no new one: on a disk without free inodes nothing else would ever free one.
+    ///
+    /// # Errors
+    /// I/O errors with the path.
+    pub fn make(state: &StateDir, tenant: &str) -> Result<()> {
+        Self::open(state, tenant).map(drop)
+    }
+
     /// `None`: another process, or another task of this one, holds it. Does not wait.
     ///
     /// # Errors
     /// I/O errors with the path.
     pub fn try_take(state: &StateDir, tenant: &str) -> Result<Option<Self>> {
+        let (file, path) = Self::open(state, tenant)?;
+        Ok(Flock::exclusive(file, &path)?.map(|lock| Self { _lock: lock }))
+    }
+
+    fn open(state: &StateDir, tenant: &str) -> Result<(File, PathBuf)> {
         let path = state.root().join(format!("sweep-{tenant}.lock"));
         let file = OpenOptions::new()
             .read(true)
@@ -29,7 +43,7 @@ impl SweepLock {
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(&path)
             .map_err(|e| Error::io(&path, &e))?;
-        Ok(Flock::exclusive(file, &path)?.map(|lock| Self { _lock: lock }))
+        Ok((file, path))
     }
 }
 

@@ -190,8 +190,11 @@ fn random_moments(store: Store, options: &MountOptions, times: usize) {
     examine(&m, &all, "random moments");
 }
 
-/// 200 moments over these; fewer with `scripts/test --quick`.
+/// 200 moments over these; fewer with `scripts/test --quick`, so many at each with `OUTPUTFS_TEST_KILLS` (`--long`: 200).
 fn times(full: usize) -> usize {
+    if let Some(said) = std::env::var("OUTPUTFS_TEST_KILLS").ok().and_then(|n| n.parse().ok()) {
+        return said;
+    }
     if std::env::var_os("OUTPUTFS_TEST_QUICK").is_some() { 5 } else { full }
 }
 

@@ -44,7 +44,7 @@ fn body(n: usize) -> Vec<u8> {
 }
 
 /// Writes and closes; the errno of the first call that failed.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), i32> {
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), i32> {
     let errno = |e: std::io::Error| e.raw_os_error().unwrap();
     let file = std::fs::File::create(path).map_err(errno)?;
     file.write_all_at(bytes, 0).map_err(errno)?;

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each helper is for whichever tests need it")]
 
 pub mod blobs;
+pub mod disk;
 pub mod failures;
 pub mod mount;
 pub mod proxy;

@@ -28,6 +28,7 @@ pub struct MountOptions {
     session: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    stderr: Option<PathBuf>,
 }
 
 impl MountOptions {
@@ -53,6 +54,12 @@ impl MountOptions {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+    /// Standard error goes there, not into the log that the tests read.
+    #[must_use]
+    pub fn stderr(mut self, path: &str) -> Self {
+        self.stderr = Some(PathBuf::from(path));
         self
     }
     /// Further arguments of `outputfs mount`. (`--http` with an address replaces the default `--http off`.)
@@ -247,8 +254,12 @@ impl TestMount {
     fn start(&mut self) {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("the daemon's log");
         let out: File = log.try_clone().expect("the daemon's log");
+        let err = match &self.options.stderr {
+            Some(path) => OpenOptions::new().write(true).open(path).expect("standard error"),
+            None => log,
+        };
         // No descriptor into a mount is inherited: Rust opens everything close-on-exec.
-        let child = self.command().stdin(Stdio::null()).stdout(out).stderr(log).spawn();
+        let child = self.command().stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         self.daemon = Some(child.expect("the outputfs binary starts"));
         let daemon = self.daemon.as_mut().expect("just started");
         let (path, mut ended) = (self.path.clone(), None);

@@ -122,7 +122,10 @@ impl BlobCache {
     pub fn open(root: &Path, limit: u64) -> Result<Arc<Self>> {
         let partial = root.join("partial");
         std::fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, &e))?;
-        partial::remove_dead(&partial)?;
+        if let Err(e) = partial::remove_dead(&partial) {
+            // (A disk that has turned read-only.) They take space and nothing else.
+            tracing::warn!(error = %e, "what dead processes were fetching stays");
+        }
         let cache = Self {
             root: root.to_path_buf(),
             own: Mutex::default(),
@@ -250,7 +253,21 @@ impl BlobCache {
         Ok(())
     }
 
-    /// Removes a copy that failed its verification.
+    /// Removes copies, those used longest ago first, until `bytes` are freed or none is left. Blocking.
+    pub fn make_room(&self, bytes: u64) -> u64 {
+        let (gone, freed) = {
+            let mut inner = self.inner.lock();
+            let before = inner.bytes;
+            let rest = before.saturating_sub(bytes) + inner.reserved;
+            (inner.over(rest), before - inner.bytes)
+        };
+        for hash in gone {
+            self.unlink(hash);
+        }
+        freed
+    }
+
+    /// Removes a copy: it failed its verification, or nothing needs the blob any more.
     pub(crate) fn discard(&self, hash: BlobHash) {
         self.inner.lock().forget(hash);
         self.unlink(hash);

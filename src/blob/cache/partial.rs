@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,7 +134,9 @@ impl Partial {
         }
         let (this, fetch) = (self.clone(), start());
         let task = tokio::spawn(async move {
-            let fetched = fetch.await;
+            // A panic would leave the chunk on its way for ever.
+            let broken = |_| Err(Error::internal("a fetch broke down by a bug in outputfs"));
+            let fetched = AssertUnwindSafe(fetch).catch_unwind().await.unwrap_or_else(broken);
             this.landed(index, fetched).await
         });
         let shared = task

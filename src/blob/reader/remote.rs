@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -43,7 +44,12 @@ struct Remote {
     content: Content,
     key: BlobKey,
     store: Arc<dyn BlobStore>,
+    /// When the store had not answered until its deadline, and what was said of it.
+    failed: Mutex<Option<(Instant, Error)>>,
 }
+
+/// A kernel whose read-ahead failed asks again at once, page by page: that is the same read, which has waited long enough.
+const SAME_READ: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 enum Source {
@@ -81,7 +87,13 @@ impl Remote {
     async fn fetch(self: Arc<Self>, index: u64, _permit: OwnedSemaphorePermit) -> Result<Bytes> {
         let Content { hash, size, chunks, .. } = &self.content;
         let range = chunk_range(index, *size);
-        let bytes = self.store.get(&self.key, Some(range.clone())).await?;
+        let got = self.store.get(&self.key, Some(range.clone())).await;
+        if let Err(e) = &got
+            && e.kind == Kind::StoreUnavailable
+        {
+            *self.failed.lock() = Some((Instant::now(), e.clone()));
+        }
+        let bytes = got?;
         let (this, hash, size, digest) = (self.clone(), *hash, *size, chunks.clone());
         // As in `LocalContent`: hashing what is read.
         blocking((range.end - range.start) * 4, move || {
@@ -95,7 +107,7 @@ impl Remote {
 
 impl RemoteContent {
     pub(super) fn new(content: Content, key: BlobKey, store: Arc<dyn BlobStore>, cache: Arc<BlobCache>) -> Self {
-        let remote = Arc::new(Remote { content, key, store });
+        let remote = Arc::new(Remote { content, key, store, failed: Mutex::default() });
         Self { remote, cache, source: Mutex::new(None), ahead: Mutex::default() }
     }
 
@@ -147,6 +159,10 @@ impl RemoteContent {
     fn fetch(&self, index: u64) -> BoxFuture<'static, Result<Bytes>> {
         let (remote, fetches) = (self.remote.clone(), self.cache.fetches.clone());
         async move {
+            let failed = remote.failed.lock().clone();
+            if let Some((_, e)) = failed.filter(|(at, _)| at.elapsed() < SAME_READ) {
+                return Err(e);
+            }
             let permit = fetches.acquire_owned().await.map_err(|_| Error::internal("the cache is closed"))?;
             remote.fetch(index, permit).await
         }

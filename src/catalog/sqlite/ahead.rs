@@ -97,6 +97,18 @@ impl Ahead {
         self.any.store(false, Ordering::Release);
     }
 
+    /// Undoes whatever `conn`, which is ours, has open after a panic; what was answered of it is kept for [`Ahead::lost`].
+    pub fn abandon(&self, conn: &Connection) {
+        if !conn.is_autocommit()
+            && let Err(e) = conn.execute_batch("ROLLBACK")
+        {
+            tracing::error!(error = %e, "the catalog cannot roll back; the next transaction will say so");
+        }
+        if self.any.swap(false, Ordering::AcqRel) {
+            *self.lost.lock() = Some(Error::internal("removals that were answered are undone by a bug in outputfs"));
+        }
+    }
+
     /// Why answered changes were undone since this was asked last.
     pub fn lost(&self) -> Option<Error> {
         self.lost.lock().take()

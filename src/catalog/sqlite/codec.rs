@@ -24,6 +24,7 @@ impl From<rusqlite::Error> for Error {
             Some(C::DatabaseBusy | C::DatabaseLocked) => {
                 Error::new(Kind::TimedOut, "the catalog stayed busy with other processes for too long")
             }
+            Some(C::ReadOnly) => Error::new(Kind::ReadOnly, "the disk of the catalog is read-only"),
             _ => Error::internal(format!("catalog: {e}")),
         }
     }

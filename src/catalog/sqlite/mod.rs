@@ -69,7 +69,7 @@ use crate::artifact::record::{
 };
 use crate::artifact::time::Timestamp;
 use crate::artifact::versions::Rules;
-use crate::artifact::{Error, Result};
+use crate::artifact::{Error, Kind, Result};
 
 /// Rows up to which a listing is read on the caller's thread: some hundred microseconds.
 const LIST_INLINE: u32 = 512;
@@ -99,16 +99,33 @@ impl SqliteCatalog {
     /// `Unsupported` for a file of a newer outputfs or a file system without WAL, `Internal` for one that cannot be
     /// opened.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<Arc<Self>> {
+        if schema::is_read_only(path) {
+            return Self::open_read_only(path, options);
+        }
         let reserve = reserve::Reserve::open(path);
         if let Some(reserve) = &reserve {
-            // Before the first connection: it makes files of its own.
-            reserve.look();
+            reserve.for_opening();
         }
         let conn = schema::open_writer(path)?;
         ahead::await_others(&conn).map_err(|e| codec::damaged(path, &e))?;
         audit::equip(&conn, options.now.unwrap_or_else(system_clock))?;
         let writer = Writer::start(conn, reserve)?;
         let readers = Readers::new(path.to_owned(), writer.ahead());
+        Ok(Arc::new(Self {
+            writer,
+            readers: Arc::new(readers),
+            cursors: changes::Cursors::default(),
+            versions: options.versions,
+        }))
+    }
+
+    /// A disk that takes no more bytes (as after a fault of its own): everything can be read, and whatever would change something
+    /// says why it cannot.
+    fn open_read_only(path: &Path, options: SqliteOptions) -> Result<Arc<Self>> {
+        let text = format!("the disk of the catalog {} is read-only: nothing can be changed", path.display());
+        let writer = Writer::refusing(Error::new(Kind::ReadOnly, text))?;
+        let readers = Readers::read_only(path, writer.ahead())?;
+        readers.read(schema::known)?;
         Ok(Arc::new(Self {
             writer,
             readers: Arc::new(readers),

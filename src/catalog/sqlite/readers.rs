@@ -1,6 +1,6 @@
 //! A few connections that read beside the writer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -16,13 +16,28 @@ const READERS: usize = 4;
 /// Read connections, opened when first needed. A lock is held for one read only and never across an await.
 pub struct Readers {
     path: PathBuf,
+    /// None: as usual.
+    read_only: Option<schema::ReadOnly>,
     ahead: Arc<Ahead>,
     slots: [Mutex<Option<Connection>>; READERS],
 }
 
 impl Readers {
     pub fn new(path: PathBuf, ahead: Arc<Ahead>) -> Self {
-        Self { path, ahead, slots: Default::default() }
+        Self { path, read_only: None, ahead, slots: Default::default() }
+    }
+
+    /// On a disk that takes no bytes.
+    ///
+    /// # Errors
+    /// When there is no way to read it.
+    pub fn read_only(path: &Path, ahead: Arc<Ahead>) -> Result<Self> {
+        let read_only = Some(schema::ReadOnly::find(path)?);
+        Ok(Self { path: path.to_owned(), read_only, ahead, slots: Default::default() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Runs `f` on a connection. Each statement sees everything that was answered or committed before it started.
@@ -36,7 +51,10 @@ impl Readers {
     fn read_committed<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut slot = self.slot();
         if slot.is_none() {
-            *slot = Some(schema::open_reader(&self.path)?);
+            *slot = Some(match &self.read_only {
+                None => schema::open_reader(&self.path)?,
+                Some(way) => way.open()?,
+            });
         }
         match slot.as_ref() {
             Some(conn) => f(conn),

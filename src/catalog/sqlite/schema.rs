@@ -1,6 +1,6 @@
 //! The tables, their versions, and how a connection is set up.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -89,6 +89,91 @@ pub fn open_reader(path: &Path) -> Result<Connection> {
     let conn = connect(path)?;
     conn.pragma_update(None, "query_only", true)?;
     Ok(conn)
+}
+
+/// Whether the file system takes no changes.
+pub fn is_read_only(path: &Path) -> bool {
+    let dir = path.parent().unwrap_or(path);
+    let said = rustix::fs::statvfs(dir).is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    // A disk that turned so by a fault need not say it. (Not the catalog itself: closing it here would end SQLite's locks on it.)
+    let tried = std::fs::OpenOptions::new().write(true).open(path.with_extension("reserve"));
+    said || tried.is_err_and(|e| e.kind() == std::io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// How a catalog on such a disk is read: its log needs an index that can be written, so log and database are read as a copy in a
+/// temporary directory, unless there is no log.
+pub struct ReadOnly {
+    path: PathBuf,
+    immutable: bool,
+    _copy: Option<tempfile::TempDir>,
+}
+
+impl ReadOnly {
+    /// # Errors
+    /// `NotFound` without a catalog; I/O errors of the copy.
+    pub fn find(path: &Path) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default();
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        std::fs::metadata(path).map_err(|e| Error::io(path, &e))?;
+        if std::fs::metadata(&log).map_or(0, |m| m.len()) == 0 {
+            return Ok(Self { path: path.to_owned(), immutable: true, _copy: None });
+        }
+        let copy =
+            tempfile::Builder::new().prefix("outputfs-").tempdir().map_err(|e| Error::io("temporary directory", &e))?;
+        let to = copy.path().join(name);
+        // Nobody checkpoints on this disk any more: the two belong together.
+        for (from, suffix) in [(path, ""), (&log, "-wal")] {
+            let mut to = to.clone().into_os_string();
+            to.push(suffix);
+            std::fs::copy(from, &to).map_err(|e| Error::io(from, &e))?;
+        }
+        Ok(Self { path: to, immutable: false, _copy: Some(copy) })
+    }
+
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open(&self) -> Result<Connection> {
+        if !self.immutable {
+            return open_reader(&self.path);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let escaped = self.path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let conn = Connection::open_with_flags(format!("file:{escaped}?immutable=1"), flags)
+            .map_err(|e| damaged(&self.path, &e))?;
+        configure(&conn).map_err(|e| damaged(&self.path, &e))?;
+        Ok(conn)
+    }
+}
+
+/// Whether this outputfs knows the tables; they cannot be migrated.
+///
+/// # Errors
+/// `Unsupported`.
+pub fn known(conn: &Connection) -> Result<()> {
+    let found: i64 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+    if found == VERSION {
+        return Ok(());
+    }
+    let text =
+        format!("the catalog has schema version {found} and lies on a read-only disk: this outputfs reads {VERSION}");
+    Err(Error::new(Kind::Unsupported, text))
+}
+
+/// Moves all of the write-ahead log into the database and empties it. When others read or write just now, it stays: they, or the
+/// last one to close, do it.
+///
+/// # Errors
+/// Of `SQLite`, a busy catalog excepted.
+pub fn empty_log(path: &Path) -> Result<()> {
+    let conn = connect(path)?;
+    conn.busy_handler(None)?;
+    // (A checkpoint that is in the way of others answers so in its row, or fails as busy.)
+    match conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => Ok(()),
+        done => Ok(done?),
+    }
 }
 
 /// Switching to WAL needs the file alone and does not ask the busy handler: two processes that create the

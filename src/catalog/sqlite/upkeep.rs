@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 
-use super::{SqliteCatalog, audit, clear, collect, recover, sessions, sweep, write_something};
-use crate::artifact::Result;
+use super::reserve::Reserve;
+use super::{SqliteCatalog, audit, clear, collect, recover, schema, sessions, sweep, write_something};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId, TenantId};
 use crate::artifact::life::Bounds;
 use crate::artifact::name::{Name, SessionName};
 use crate::artifact::record::{Artifact, Session};
 use crate::artifact::time::Timestamp;
+use crate::artifact::{Error, Result};
 use crate::catalog::upkeep::{Cleared, Doomed, ExpiredName, Garbage, Revived, Swept, Unneeded, Upkeep};
 use crate::catalog::{Origin, Removed};
 
@@ -131,6 +132,31 @@ impl Upkeep for SqliteCatalog {
 
     async fn forget_deleted(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<()> {
         self.change(move |c| collect::forget(c, tenant, &hashes, now)).await
+    }
+
+    async fn shrink(&self) -> Result<()> {
+        if self.writer.refuses().is_some() {
+            return Ok(());
+        }
+        self.writer.ahead().settle();
+        let path = self.readers.path().to_owned();
+        let work = move || {
+            schema::empty_log(&path)?;
+            if let Some(reserve) = Reserve::open(&path) {
+                reserve.after_closing();
+            }
+            Ok(())
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| Error::internal(format!("the end of the catalog's log broke down: {e}")))?
+    }
+
+    async fn give_room(&self) -> Result<()> {
+        if let Some(reserve) = Reserve::open(self.readers.path()) {
+            reserve.give();
+        }
+        Ok(())
     }
 
     async fn deletions(&self) -> Result<u64> {

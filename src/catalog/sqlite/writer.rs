@@ -45,14 +45,29 @@ struct Job {
     run: Box<dyn FnOnce(Result<&Connection>) -> Ran + Send>,
 }
 
-/// Handle of the writer thread. Dropping it finishes what was queued and joins the thread.
+/// Handle of the writer thread, which goes on after a panic. Dropping it finishes what was queued and joins the thread.
 pub struct Writer {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     ahead: Arc<Ahead>,
+    refuses: Option<Error>,
 }
 
 impl Writer {
+    /// One that has no thread and answers `why` to every job.
+    ///
+    /// # Errors
+    /// Of `SQLite`.
+    pub fn refusing(why: Error) -> Result<Self> {
+        let ahead = Arc::new(Ahead::new(Connection::open_in_memory()?));
+        Ok(Self { jobs: None, thread: None, ahead, refuses: Some(why) })
+    }
+
+    /// Why nothing can be changed, when that is so from the start.
+    pub fn refuses(&self) -> Option<&Error> {
+        self.refuses.as_ref()
+    }
+
     /// # Errors
     /// `Internal` when the thread cannot be started.
     pub fn start(conn: Connection, reserve: Option<Reserve>) -> Result<Self> {
@@ -62,9 +77,9 @@ impl Writer {
             Thread { ahead: ahead.clone(), reserve, full: None, stream: 0, last: Instant::now(), began: None };
         let thread = std::thread::Builder::new()
             .name(String::from("catalog-writer"))
-            .spawn(move || thread.serve(&queue))
+            .spawn(move || thread.keep_serving(&queue))
             .map_err(|e| Error::internal(format!("cannot start the catalog's writer thread: {e}")))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), ahead })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), ahead, refuses: None })
     }
 
     pub fn ahead(&self) -> Arc<Ahead> {
@@ -97,9 +112,12 @@ impl Writer {
             Ran { keep, answer }
         });
         let stopped = || E::from(Error::internal("the catalog's writer thread has ended"));
+        if let Some(why) = &self.refuses {
+            return Err(why.clone().into());
+        }
         let jobs = self.jobs.as_ref().ok_or_else(stopped)?;
         jobs.send(Job { commits, run }).map_err(|_| stopped())?;
-        rx.await.map_err(|_| stopped())?
+        rx.await.map_err(|_| E::from(panicked()))?
     }
 }
 
@@ -132,6 +150,17 @@ struct Thread {
 }
 
 impl Thread {
+    /// A panic outside a job is a bug of one turn: its callers are told that the thread broke down, and the next ones are served.
+    fn keep_serving(&mut self, queue: &Receiver<Job>) {
+        while catch_unwind(AssertUnwindSafe(|| self.serve(queue))).is_err() {
+            tracing::error!(
+                "the catalog's writer broke down by a bug in outputfs: its transaction is undone, it goes on"
+            );
+            (self.full, self.stream, self.began) = (None, 0, None);
+            self.ahead.abandon(&self.ahead.conn());
+        }
+    }
+
     fn serve(&mut self, queue: &Receiver<Job>) {
         loop {
             let left = self.began.map(|t| SPAN.saturating_sub(t.elapsed()));
@@ -167,6 +196,7 @@ impl Thread {
         {
             batch.push(job);
         }
+        fail::fail_point!("catalog::writer");
         let ahead = self.ahead.clone();
         let conn = ahead.conn();
         if batch.iter().all(|job| job.commits == Commits::Streamed) {

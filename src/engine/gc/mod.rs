@@ -232,6 +232,10 @@ impl Store {
 
     async fn condemn_page(&self, hashes: Vec<BlobHash>, report: &mut GcReport) -> Result<()> {
         let condemned = self.catalog.condemn(self.tenant.id, hashes, self.clock.now()).await?;
+        // No artifact needs them: who still has one open here keeps the copy's descriptor.
+        for blob in &condemned {
+            self.cache.discard(blob.hash);
+        }
         report.condemned += condemned.len() as u64;
         report.condemned_bytes += condemned.iter().map(|b| b.size).sum::<u64>();
         Ok(())
@@ -270,6 +274,7 @@ impl Store {
             match result {
                 Ok(()) => {
                     hit("gc::after_delete")?;
+                    self.cache.discard(blob.hash);
                     report.deleted += 1;
                     report.deleted_bytes += blob.size;
                     gone.push(blob.hash);

@@ -21,6 +21,22 @@ use super::save::blocking;
 /// How often a mapping that outlived its `close` is looked at again: the kernel tells nobody when it goes.
 const LINGER: Duration = Duration::from_millis(50);
 
+/// Counted as long as it is held: whatever ends the work, who waits for it hears of the end.
+struct Finishing(Arc<Volume>);
+
+impl Finishing {
+    fn begin(volume: &Arc<Volume>) -> Self {
+        volume.busy.send_modify(|n| *n += 1);
+        Self(Arc::clone(volume))
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        self.0.busy.send_modify(|n| *n -= 1);
+    }
+}
+
 impl Volume {
     /// `close()` of one descriptor. Everything unsaved is committed before it returns, whoever closes.
     ///
@@ -119,25 +135,17 @@ impl Volume {
             Released::Retire => return self.retire(live),
             Released::Finish => {}
         }
-        self.busy.send_modify(|n| *n += 1);
-        let (volume, live) = (self.clone(), live.clone());
+        let (finishing, live) = (Finishing::begin(self), live.clone());
         let clock = Clock::new(self.store.options.upload_timeout);
-        tokio::spawn(moved::scope(clock, async move {
-            volume.finish(&live, fh).await;
-            volume.busy.send_modify(|n| *n -= 1);
-        }));
+        tokio::spawn(moved::scope(clock, async move { finishing.0.finish(&live, fh).await }));
     }
 
     /// Does for a file that nobody has open what its last release would.
     pub(super) fn finish_later(self: &Arc<Self>, live: Arc<Live>) {
         live.state.lock().lingering = true;
-        self.busy.send_modify(|n| *n += 1);
-        let volume = self.clone();
+        let finishing = Finishing::begin(self);
         let clock = Clock::new(self.store.options.upload_timeout);
-        tokio::spawn(moved::scope(clock, async move {
-            volume.finish(&live, 0).await;
-            volume.busy.send_modify(|n| *n -= 1);
-        }));
+        tokio::spawn(moved::scope(clock, async move { finishing.0.finish(&live, 0).await }));
     }
 
     /// Takes a handle out of the counts.

@@ -5,6 +5,7 @@
 //! before the limit is reached. Where the kernel collects writes (its writeback cache, on mounts without passthrough) a writer that may
 //! meet a limit is opened for direct I/O.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -19,6 +20,9 @@ use super::live::Live;
 
 /// How old a look that found no limits may be: new ones show within this time on every mount.
 const FRESH: Duration = Duration::from_millis(10);
+
+/// Free bytes that writers find on the staging disk as long as copies can go for it; on a small disk a sixteenth of it.
+const ROOM_FOR_WRITERS: u64 = 256 << 20;
 
 /// The last look. A leaf lock.
 #[derive(Default)]
@@ -118,6 +122,21 @@ impl Volume {
         }
         let own = self.store.catalog.node(ino, self.now()).await?.map_or(0, |n| n.size);
         self.claimed(self.exact_room().await?, 0).await?.file_may_be(size, own)
+    }
+
+    /// Copies of what the store has go before a writer meets a full disk. (With passthrough its writes do not come by here.)
+    pub(super) async fn keep_room(&self) {
+        if self.store.cache.used() == 0 {
+            return;
+        }
+        let Ok(disk) = rustix::fs::statvfs(&self.staging) else { return };
+        let (free, whole) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+        let wanted = (whole / 16).min(ROOM_FOR_WRITERS);
+        if free < wanted {
+            let cache = Arc::clone(&self.store.cache);
+            let freed = super::save::blocking(move || Ok(cache.make_room(wanted - free))).await.unwrap_or(0);
+            tracing::debug!(freed, "the disk is nearly full: copies of what the store has went");
+        }
     }
 
     /// Whether writes may go past the daemon: the disk is full before a limit is reached.

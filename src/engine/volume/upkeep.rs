@@ -11,6 +11,7 @@ use crate::catalog::ChangeKind;
 use crate::engine::progress::Progress;
 use crate::engine::settle::{Claim, Scope, StagingInUse};
 use crate::engine::status::MountReport;
+use crate::engine::supervise;
 
 use super::{STALE_NAME, Volume};
 
@@ -57,28 +58,35 @@ impl Volume {
     pub fn spawn_background(self: &Arc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
         self.store.set_staging_in_use(self.clone());
         let (settling, following) = (self.clone(), self.clone());
-        let settler = self.store.spawn_settler();
-        vec![
-            tokio::spawn(async move {
+        let settler = Arc::new(self.store.spawn_settler());
+        let wakes = move || {
+            let (settling, settler) = (settling.clone(), settler.clone());
+            async move {
                 loop {
                     settling.settle.notified().await;
                     settler.wake();
                 }
-            }),
-            tokio::spawn(async move {
+            }
+        };
+        let follows = move || {
+            let following = following.clone();
+            async move {
                 loop {
                     tokio::time::sleep(FOLLOW_EVERY).await;
                     following.listings.drop_idle();
+                    following.keep_room().await;
                     following.follow_writers().await;
                     following.part_from_writers().await;
                 }
-            }),
-        ]
+            }
+        };
+        vec![supervise::spawn("the settler's bell", wakes), supervise::spawn("hashing behind the writers", follows)]
     }
 
     /// What `status` shows of this mount.
     pub fn report(&self) -> MountReport {
         let mut report = MountReport { store_failure: self.store.last_store_error(), ..MountReport::default() };
+        report.recovering = self.store.recovery().map(|r| r.left).unwrap_or_default();
         let live: Vec<_> = self.live.lock().values().cloned().collect();
         for live in live {
             let st = live.state.lock();
