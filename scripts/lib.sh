@@ -19,6 +19,8 @@ SCHEMATHESIS_VERSION=4.32.5
 PROGRAMS="pandas==3.1.1 pyarrow==26.0.1 matplotlib==3.11.2 pillow==13.0.0 openpyxl==3.1.5"
 GARAGE_VERSION=2.5.0
 DENY_VERSION=0.20.2
+# Its own abstract suite judges our implementation.
+FSSPEC_VERSION=2026.9.0
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }

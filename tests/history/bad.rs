@@ -11,7 +11,7 @@ fn event(door: &str, start: u64, end: u64, act: Act) -> Event {
 
 fn write(door: &str, start: u64, end: u64, tag: &str, outcome: Outcome) -> Event {
     let (path, tag) = ("s/f".to_owned(), tag.to_owned());
-    let act = Act::Write { path, tag, size: 50, in_place: false, outcome, partial: false, said: String::new() };
+    let act = Act::Write { path, tag, size: 50, in_place: false, outcome, partial: false };
     event(door, start, end, act)
 }
 

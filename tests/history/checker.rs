@@ -34,9 +34,6 @@ pub enum Act {
         outcome: Outcome,
         #[serde(default)]
         partial: bool,
-        /// With which words it was refused.
-        #[serde(default)]
-        said: String,
     },
     Remove {
         path: String,

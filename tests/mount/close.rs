@@ -210,9 +210,8 @@ assert open("ra", "rb").read() == bytes(want)
 
 /// A database that maps its file syncs it at each commit: what it leaves is one version, the one that it closed or fsynced.
 fn an_msync_is_a_write(m: &TestMount) {
-    sh(
-        r#"python3 - <<'E'
-import mmap, os
+    python(
+        r#"import mmap, os
 fd = os.open("db", os.O_RDWR | os.O_CREAT, 0o644)
 os.ftruncate(fd, 1 << 20)
 m = mmap.mmap(fd, 1 << 20)
@@ -229,8 +228,7 @@ m.close()
 os.close(fd)
 assert os.listdir(".versions/db") == ["1"]
 data = open("db", "rb").read()
-assert data[5] == 77 and all(data[i * 4096] == i + 1 for i in range(20))
-E"#,
+assert data[5] == 77 and all(data[i * 4096] == i + 1 for i in range(20))"#,
         m.path(),
     );
 }
