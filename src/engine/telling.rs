@@ -71,9 +71,7 @@ impl Store {
             found.iter().filter_map(|e| e.artifact).filter(|id| id.0.timestamp_ms() > since).collect();
         young.sort_unstable();
         young.dedup();
-        if !young.is_empty() {
-            self.catalog.pin(young).await?;
-        }
+        self.pin_ids(young).await?;
         Ok(found)
     }
 
@@ -81,13 +79,17 @@ impl Store {
     pub(crate) async fn pin(&self, artifacts: &[Artifact]) -> Result<bool> {
         let now = self.clock.now();
         let young: Vec<ArtifactId> = artifacts.iter().filter(|a| tell(a.fleeting, now)).map(|a| a.id).collect();
+        self.pin_ids(young).await
+    }
+
+    async fn pin_ids(&self, young: Vec<ArtifactId>) -> Result<bool> {
         if young.is_empty() {
             return Ok(true);
         }
         match self.catalog.pin(young).await {
             Ok(gone) => Ok(gone.is_empty()),
             // Neither can a commit write now. Looking is to go on where nothing can be written.
-            Err(e) if matches!(e.kind, Kind::NoSpace | Kind::TimedOut) => {
+            Err(e) if matches!(e.kind, Kind::NoSpace | Kind::TimedOut | Kind::ReadOnly) => {
                 tracing::warn!(error = %e, "an ID is told that a later version may take the place of");
                 Ok(true)
             }

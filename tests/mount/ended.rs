@@ -124,7 +124,7 @@ fn run_tells_what_is_not_stored() {
 #[test]
 fn a_close_waits_as_long_as_its_bytes_move() {
     let refusing = Refusing::new();
-    let options = MountOptions::new().session("s1").args(&["--upload-timeout", "1s"]);
+    let options = MountOptions::new().session("s1").args(&["--upload-timeout", "3s"]);
     let m = TestMount::of(&refusing.sandbox, options);
     refusing.proxy.take_requests();
     refusing.proxy.always(Fault::Hold);
