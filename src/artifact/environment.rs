@@ -4,12 +4,13 @@
 //! told to the caller.
 
 use super::error::Error;
-use super::metadata::Metadata;
+use super::metadata::{Metadata, check_label};
+use super::provenance::bounded;
 use super::record::Labels;
 use super::time::Ttl;
 
-/// Longest agent's name and idempotency key, in bytes.
-const TEXT_MAX: usize = 256;
+/// Variables that one warning names.
+const TOLD: usize = 8;
 
 /// Labels from an environment.
 #[derive(Debug, Default)]
@@ -28,11 +29,14 @@ pub fn read<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Environment 
     let (mut agent, mut ttl) = (None, None);
     for (name, value) in pairs.filter(|(_, value)| !value.is_empty()) {
         let mut text = |into: &mut Option<String>| {
-            if value.len() > TEXT_MAX || value.chars().any(char::is_control) {
-                let limits = format!("at most {TEXT_MAX} bytes, and no control characters");
-                env.left_out.push((name.to_owned(), Error::invalid(limits)));
+            let plain = if value.chars().any(char::is_control) {
+                Err(Error::invalid("no control characters"))
             } else {
-                *into = Some(value.to_owned());
+                check_label("it", value)
+            };
+            match plain {
+                Ok(()) => *into = Some(value.to_owned()),
+                Err(e) => env.left_out.push((name.to_owned(), e)),
             }
         };
         match name {
@@ -58,6 +62,19 @@ pub fn read<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Environment 
 }
 
 impl Environment {
+    /// What was left out and why, for one warning, whatever the environment holds.
+    #[must_use]
+    pub fn excess(&self) -> Option<String> {
+        let told = self.left_out.iter().take(TOLD);
+        let mut told: Vec<_> = told
+            .map(|(name, e)| format!("{} ({})", bounded(name), bounded(&e.message)).escape_debug().to_string())
+            .collect();
+        if self.left_out.len() > TOLD {
+            told.push(format!("{} more", self.left_out.len() - TOLD));
+        }
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+
     /// Gives it to the labels of a file; what they say explicitly stays.
     pub fn label(self, labels: &mut Labels) {
         labels.environment = self.metadata;
@@ -73,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_environment_labels_a_file() {
-        let long = "x".repeat(257);
+        let long = "x".repeat(1025);
         let env = read(
             [
                 ("PATH", "/bin"),
@@ -91,6 +108,8 @@ mod tests {
             env.left_out.iter().map(|l| l.0.as_str()).collect::<Vec<_>>(),
             ["OUTPUTFS_META_1", "OUTPUTFS_TTL", "OUTPUTFS_IDEMPOTENCY_KEY"]
         );
+        let excess = env.excess().unwrap();
+        assert!(excess.ends_with("OUTPUTFS_IDEMPOTENCY_KEY (it has 1025 bytes: at most 1024)"), "{excess}");
         let mut labels = Labels { idempotency_key: Some("said".into()), ..Labels::default() };
         env.label(&mut labels);
         assert_eq!(labels.environment.get("stage"), Some("final"));

@@ -83,7 +83,7 @@ impl FromStr for KeySecret {
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     Read,
-    /// Store, delete, make links, seal.
+    /// Store, delete, seal, and make links, which are public.
     Write,
     /// Everything.
     Admin,

@@ -77,6 +77,29 @@ impl Metadata {
     }
 }
 
+/// The limit of a label that is no metadata: agent, retry key.
+///
+/// # Errors
+/// `E2BIG` when it is longer than a value of metadata may be.
+pub fn check_label(name: &str, value: &str) -> Result<()> {
+    if value.len() > VALUE_MAX {
+        let text = format!("{name} has {} bytes: at most {VALUE_MAX}", value.len());
+        return Err(Error::new(Kind::MetadataTooLarge, text));
+    }
+    Ok(())
+}
+
+/// A content type goes into headers and is compared by its parts.
+///
+/// # Errors
+/// `E2BIG` as [`check_label`]; `EINVAL` when it is not of the form `class/kind`, in visible ASCII.
+pub fn check_content_type(value: &str) -> Result<()> {
+    check_label("content_type", value)?;
+    let visible = value.bytes().all(|b| (0x20..0x7f).contains(&b));
+    let typed = value.split_once('/').is_some_and(|(class, kind)| !class.trim().is_empty() && !kind.trim().is_empty());
+    if visible && typed { Ok(()) } else { Err(Error::invalid("content_type must be of the form 'text/csv'")) }
+}
+
 /// # Errors
 /// `EINVAL` unless `key` matches `^[a-zA-Z][a-zA-Z0-9._:-]{0,63}$`.
 pub fn check_key(key: &str) -> Result<()> {

@@ -5,6 +5,10 @@ use std::str::FromStr;
 
 use super::error::{Error, Kind, Result};
 
+/// Longest path inside a session in bytes, and its levels: `PATH_MAX` of Linux, and what every tool gets down.
+pub const PATH_MAX: usize = 4096;
+pub const DEPTH_MAX: usize = 255;
+
 /// Longest name of one directory entry in bytes: `NAME_MAX` of Linux (limits.h).
 pub const NAME_MAX: usize = 255;
 
@@ -144,13 +148,21 @@ pub fn display_bytes(bytes: &[u8]) -> String {
 /// Splits a path inside a session into names. Leading, trailing and doubled slashes and `.` are ignored.
 ///
 /// # Errors
-/// `EINVAL` for an empty path, `..` or an impossible name.
+/// `EINVAL` for an empty path, `..` or an impossible name; `ENAMETOOLONG` above [`PATH_MAX`] bytes or [`DEPTH_MAX`] levels.
 pub fn split_path(path: &[u8]) -> Result<Vec<Name>> {
+    if path.len() > PATH_MAX {
+        let text = format!("the path has {} bytes: at most {PATH_MAX} are possible", path.len());
+        return Err(Error::new(Kind::NameTooLong, text));
+    }
     let names = path
         .split(|&b| b == b'/')
         .filter(|part| !part.is_empty() && *part != b".")
         .map(Name::new)
         .collect::<Result<Vec<_>>>()?;
+    if names.len() > DEPTH_MAX {
+        let text = format!("the path has {} levels: at most {DEPTH_MAX} are possible", names.len());
+        return Err(Error::new(Kind::NameTooLong, text));
+    }
     if names.is_empty() {
         return Err(Error::invalid(format!("'{}' names no file inside the session", display_bytes(path))));
     }
@@ -187,6 +199,10 @@ mod tests {
     fn paths_split_into_names() {
         let names: Vec<_> = split_path(b"/a//b/./c/").unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(split_path("a/".repeat(255).as_bytes()).unwrap().len(), 255);
+        for long in ["a/".repeat(256), format!("{}/a", "b/".repeat(2048)), "c".repeat(4097)] {
+            assert_eq!(split_path(long.as_bytes()).unwrap_err().kind, Kind::NameTooLong);
+        }
         assert!(split_path(b"a/../b").is_err());
         assert!(split_path(b"/").is_err());
     }

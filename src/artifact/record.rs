@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::aside::Aside;
+use super::error::Result;
 use super::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
-use super::metadata::{Defaults, Metadata, Provenance};
+use super::metadata::{Defaults, Metadata, Provenance, check_content_type, check_label};
 use super::name::{Name, SessionName, display_bytes};
 use super::step::AttemptOf;
 use super::time::{Timestamp, Ttl};
@@ -270,6 +271,20 @@ pub struct Labels {
     /// Attributes that are no metadata; they stay with the path's later versions.
     #[serde(default, skip_serializing_if = "Aside::is_empty")]
     pub aside: Aside,
+}
+
+impl Labels {
+    /// The limits of what somebody said. (Metadata is within its own: see [`Metadata::set`].)
+    ///
+    /// # Errors
+    /// `E2BIG`, `EINVAL`.
+    pub fn check(&self) -> Result<()> {
+        let said = [("agent_id", &self.agent_id), ("idempotency key", &self.idempotency_key)];
+        for (name, value) in said {
+            value.as_deref().map_or(Ok(()), |value| check_label(name, value))?;
+        }
+        self.content_type.as_deref().map_or(Ok(()), check_content_type)
+    }
 }
 
 /// The manifest of a sealed session (DESIGN §6, §9).

@@ -2,7 +2,7 @@
 
 use super::aside::Aside;
 use super::error::{Error, Kind, Result};
-use super::metadata::Metadata;
+use super::metadata::{Metadata, check_content_type, check_label};
 use super::record::Artifact;
 use super::time::Timestamp;
 
@@ -83,6 +83,19 @@ impl Attr {
                 "'{}' is no attribute that can be set: below user.artifact there are agent_id, ttl, content_type and idempotency_key",
                 shown()
             ))),
+        }
+    }
+
+    /// The limits of a value that is to be set.
+    ///
+    /// # Errors
+    /// `E2BIG`, `EINVAL`.
+    pub fn check(&self, value: &str) -> Result<()> {
+        match self {
+            Attr::AgentId => check_label("agent_id", value),
+            Attr::IdempotencyKey => check_label("idempotency key", value),
+            Attr::ContentType => check_content_type(value),
+            Attr::User(_) | Attr::Ttl | Attr::Fact(_) | Attr::Record => Ok(()),
         }
     }
 

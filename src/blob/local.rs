@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -38,7 +38,7 @@ impl LocalStore {
     /// When it cannot be made or is not a directory we may write to.
     pub fn open(root: &Path) -> Result<Self> {
         let temp = root.join(TEMP);
-        std::fs::create_dir_all(&temp).map_err(|e| Error::io(&temp, &e))?;
+        private_dir(&temp, true).map_err(|e| Error::io(&temp, &e))?;
         let now = SystemTime::now();
         for entry in std::fs::read_dir(&temp).map_err(|e| Error::io(&temp, &e))? {
             let entry = entry.map_err(|e| Error::io(&temp, &e))?;
@@ -109,9 +109,13 @@ fn sync_dir(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::io(dir, &e))
 }
 
+fn private_dir(dir: &Path, all: bool) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(all).mode(0o700).create(dir)
+}
+
 /// Makes `dir` and what is missing above it, each made durable in its parent.
 fn make_dir(dir: &Path) -> Result<()> {
-    match std::fs::create_dir(dir) {
+    match private_dir(dir, false) {
         Ok(()) => {}
         // Another writer made it; it may not have fsynced it yet.
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}

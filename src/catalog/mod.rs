@@ -70,6 +70,15 @@ pub struct NewNode {
     pub now: Timestamp,
 }
 
+/// Directories that shall be there, with the owner that those get which are missing.
+#[derive(Clone, Debug)]
+pub struct NewDirs {
+    pub root: Ino,
+    pub path: Vec<Name>,
+    pub uid: u32,
+    pub gid: u32,
+}
+
 /// Attributes to change; `None` stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttrChange {
@@ -348,6 +357,9 @@ pub trait Catalog:
     /// Makes a directory, symlink or special file. A directory in the tenant's root is a session: its name must
     /// be a [`SessionName`] (`Invalid` else); anything else there is `Reserved`.
     async fn make(&self, origin: Origin, node: NewNode) -> Result<Node>;
+    /// `mkdir -p`: the directory at `path` below `dirs.root`, and those that had to be made, the highest first; all or none.
+    /// `NotADirectory` where something else stands.
+    async fn make_dirs(&self, origin: Origin, dirs: NewDirs, now: Timestamp) -> Result<(Ino, Vec<(Ino, Name)>)>;
     /// Finds the session or makes it (mode 0755, owner `uid`:`gid`).
     async fn ensure_session(
         &self,

@@ -42,6 +42,9 @@ async fn create(context: &Context, name: &str, scopes: Vec<String>, rate: Option
     let mut value = described(&made.key);
     value["key"] = json!(made.secret.reveal());
     context.output.note("this is the only time that the key is shown");
+    if made.key.may(Scope::Write) {
+        context.output.note("whoever holds it can also make links, which are open to everyone who has them");
+    }
     context.output.object(&value, || format!("{}\n", made.secret.reveal()))?;
     Ok(())
 }

@@ -157,8 +157,8 @@ fn from_environment(labels: &mut Labels) {
     let vars: Vec<_> =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
     let read = environment::read(vars.iter().map(|(k, v)| (k.as_str(), v.as_str())));
-    for (name, error) in &read.left_out {
-        tracing::warn!(name, %error, "a label from the environment is left out");
+    if let Some(excess) = read.excess() {
+        tracing::warn!("labels of the environment are left out: {excess}");
     }
     read.label(labels);
 }

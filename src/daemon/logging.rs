@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ fn daemon_log(settings: &Settings) -> Result<PathBuf> {
     // Refuses a state directory that is not ours, and makes it private, before anything is written into it.
     let state = crate::staging::state_dir::StateDir::open(&settings.store.state_dir)?;
     let dir = state.root().join("logs");
-    std::fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, &e))?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|e| Error::io(&dir, &e))?;
     prune(&dir)?;
     Ok(dir.join(format!("mount-{}.log", ulid::Ulid::new())))
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
 use axum::routing::any;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
@@ -18,8 +20,13 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::settings::Settings;
 use crate::daemon::signals::Signals;
 use crate::engine::store::Store;
+use crate::http::Problem;
 use crate::http::auth::Caller;
+use crate::mcp::owners::Owners;
 use crate::mcp::{self, Access, Door, Roots};
+
+/// The protocol's name for its sessions.
+const SESSION: &str = "mcp-session-id";
 
 /// `/mcp` on the listener at `listen`, until `stop`. Whoever shows a key may do what its scopes say; without a key, on an address
 /// of this machine and as long as no key was made, what `said` says.
@@ -47,14 +54,24 @@ pub fn door(
     let hosts = host(&store.options.public_url).into_iter().chain([listen.ip().to_string()]).collect();
     let route = |hosts| Router::new().route_service("/mcp", mcp::http(Arc::clone(&door), hosts, stop.clone()));
     let (open, keyed) = (TowerToHyperService::new(route(Some(hosts))), TowerToHyperService::new(route(None)));
+    let owners = Arc::new(Owners::default());
     let choose = move |mut request: Request| {
-        let access = request.extensions().get::<Caller>().map(|Caller(key)| access_of(key));
-        let service = if access.is_some() { keyed.clone() } else { open.clone() };
+        let key = request.extensions().get::<Caller>().map(|Caller(key)| Arc::clone(key));
+        let service = if key.is_some() { keyed.clone() } else { open.clone() };
+        let owners = Arc::clone(&owners);
         async move {
-            if let Some(access) = access {
-                request.extensions_mut().insert(access);
+            let Some(key) = key else { return service.call(request).await.into_response() };
+            let session = |headers: &HeaderMap| headers.get(SESSION).and_then(|v| v.to_str().ok()).map(str::to_owned);
+            // To another key the session does not exist: the protocol's answer to that is to begin one.
+            if session(request.headers()).is_some_and(|session| !owners.owns(&session, &key.id)) {
+                return Problem::not_found().into_response();
             }
-            service.call(request).await
+            request.extensions_mut().insert(access_of(&key));
+            let response = service.call(request).await.into_response();
+            if let Some(session) = session(response.headers()) {
+                owners.begin(&session, &key.id);
+            }
+            response
         }
     };
     Ok(Router::new().route("/mcp", any(choose)))

@@ -55,12 +55,12 @@ impl Store {
         for entry in entries {
             match entry.found {
                 Found::Other => adopted.left_out += 1,
-                Found::Dir => drop(self.make_dirs(&session, &split_path(&entry.path)?).await?),
+                Found::Dir => drop(self.make_dirs(&session, &split_path(&entry.path)?, &mut Vec::new()).await?),
                 Found::File | Found::Link(_) if self.holds(&session, &entry.path).await? => adopted.known += 1,
                 Found::Link(target) => {
                     let mut names = split_path(&entry.path)?;
                     let Some(name) = names.pop() else { continue };
-                    let parent = self.make_dirs(&session, &names).await?;
+                    let parent = self.make_dirs(&session, &names, &mut Vec::new()).await?;
                     self.make_link(parent, name, target).await?;
                 }
                 Found::File => {

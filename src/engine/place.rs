@@ -83,9 +83,11 @@ fn read(path: &Path) -> Result<Option<Place>> {
 
 fn write_temp(path: &Path, place: &Place) -> Result<std::path::PathBuf> {
     use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
     let temp = path.with_extension(format!("{}.new", Ulid::new()));
     let text = serde_json::to_vec_pretty(place).map_err(|e| Error::internal(e.to_string()))?;
-    let mut file = std::fs::File::create_new(&temp).map_err(|e| Error::io(&temp, &e))?;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(&temp).map_err(|e| Error::io(&temp, &e))?;
     file.write_all(&text).and_then(|()| file.sync_all()).map_err(|e| Error::io(&temp, &e))?;
     Ok(temp)
 }

@@ -13,7 +13,7 @@ use crate::artifact::name::{Name, SessionName, display_bytes, split_path};
 use crate::artifact::record::{Labels, Node, NodeKind, Session};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, FileStat, NewNode};
+use crate::catalog::{Birth, FileStat, NewDirs};
 use crate::engine::claims::{Charge, Coming};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::engine::progress::{Progress, Step};
@@ -88,6 +88,7 @@ impl Store {
     /// `Invalid` for an impossible path.
     pub async fn push(&self, request: PushRequest) -> Result<Ingested> {
         let PushRequest { session, path, source, mut labels, mode, mtime, progress } = request;
+        labels.check()?;
         let mut names = split_path(&path)?;
         let Some(name) = names.pop() else { return Err(Error::invalid("a path without a name")) };
         if names.first().unwrap_or(&name).is_reserved() {
@@ -138,13 +139,45 @@ impl Store {
         dirs: &[Name],
         name: &Name,
         labels: &Labels,
-        (mode, mtime): (u32, Timestamp),
+        attributes: (u32, Timestamp),
         staged: &Staged,
         id: ArtifactId,
     ) -> Result<Ingested> {
+        let mut made = Vec::new();
+        let done = self.commit_in(session, dirs, name, labels, attributes, staged, id, &mut made).await;
+        if done.is_err() {
+            self.take_back(made).await;
+        }
+        done
+    }
+
+    /// Directories that were made for a file that did not come. One that somebody else uses by now stays.
+    async fn take_back(&self, made: Vec<(Ino, Name)>) {
+        for (parent, name) in made.into_iter().rev() {
+            match self.catalog.rmdir(self.origin, parent, &name, self.clock.now()).await {
+                Ok(_) => {}
+                Err(e) => {
+                    return tracing::debug!(%name, error = %e, "a directory stays without the file it was made for");
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "what one commit is made of")]
+    async fn commit_in(
+        &self,
+        session: &Session,
+        dirs: &[Name],
+        name: &Name,
+        labels: &Labels,
+        (mode, mtime): (u32, Timestamp),
+        staged: &Staged,
+        id: ArtifactId,
+        made: &mut Vec<(Ino, Name)>,
+    ) -> Result<Ingested> {
         let mut last = None;
         for _ in 0..ROUNDS {
-            let parent = self.make_dirs(session, dirs).await?;
+            let parent = self.make_dirs(session, dirs, made).await?;
             let (ino, birth) = match self.catalog.lookup(parent, name, self.clock.now()).await? {
                 Some(Node { kind: NodeKind::File, ino, .. }) => (ino, None),
                 Some(node) => return Err(not_a_file(name, node.kind)),
@@ -186,47 +219,28 @@ impl Store {
         Err(last.unwrap_or_else(|| Error::internal("a path changed faster than a file could be put there")))
     }
 
-    /// `mkdir -p` below the session's root.
-    pub(crate) async fn make_dirs(&self, session: &Session, names: &[Name]) -> Result<Ino> {
+    /// `mkdir -p` below the session's root, in one transaction. What had to be made is added to `made`.
+    pub(crate) async fn make_dirs(
+        &self,
+        session: &Session,
+        names: &[Name],
+        made: &mut Vec<(Ino, Name)>,
+    ) -> Result<Ino> {
         let mut at = session.root;
         for name in names {
-            let found = match self.catalog.lookup(at, name, self.clock.now()).await? {
-                Some(node) => node,
-                None => self.make_dir(at, name).await?,
-            };
-            if found.kind != NodeKind::Dir {
-                return Err(Error::new(Kind::NotADirectory, format!("'{name}' is not a directory")));
+            match self.catalog.lookup(at, name, self.clock.now()).await? {
+                Some(Node { kind: NodeKind::Dir, ino, .. }) => at = ino,
+                Some(_) => return Err(Error::new(Kind::NotADirectory, format!("'{name}' is not a directory"))),
+                None => {
+                    let (uid, gid) = owner();
+                    let dirs = NewDirs { root: session.root, path: names.to_vec(), uid, gid };
+                    let (last, new) = self.catalog.make_dirs(self.origin, dirs, self.clock.now()).await?;
+                    made.extend(new);
+                    return Ok(last);
+                }
             }
-            at = found.ino;
         }
         Ok(at)
-    }
-
-    async fn make_dir(&self, parent: Ino, name: &Name) -> Result<Node> {
-        let first = self.catalog.reserve(2).await?;
-        let (uid, gid) = owner();
-        let now = self.clock.now();
-        let node = NewNode {
-            ino: Ino(first),
-            cookie: first + 1,
-            parent,
-            name: name.clone(),
-            kind: NodeKind::Dir,
-            mode: 0o755,
-            uid,
-            gid,
-            rdev: 0,
-            target: None,
-            now,
-        };
-        match self.catalog.make(self.origin, node).await {
-            Err(e) if e.kind == Kind::Exists => {
-                // Made by someone else meanwhile; gone again by now is the answer of the loop above.
-                let found = self.catalog.lookup(parent, name, now).await?;
-                found.ok_or(e)
-            }
-            other => other,
-        }
     }
 
     /// A private copy, hashed while copying.

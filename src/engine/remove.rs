@@ -1,6 +1,7 @@
 //! Deleting, restoring, expiry, labels.
 
 use crate::artifact::ids::{ArtifactId, Ino};
+use crate::artifact::metadata::{check_content_type, check_label};
 use crate::artifact::name::display_bytes;
 use crate::artifact::query::Query;
 use crate::artifact::record::{Artifact, Life, NodeKind, Session};
@@ -183,6 +184,8 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Sealed`, limits of metadata.
     pub async fn set_labels(&self, what: &str, change: LabelChange) -> Result<Artifact> {
+        change.agent_id.iter().flatten().try_for_each(|value| check_label("agent_id", value))?;
+        change.content_type.iter().flatten().try_for_each(|value| check_content_type(value))?;
         let artifact = self.artifact(what).await?;
         must_live(&artifact)?;
         self.catalog.set_labels(Origin::NOBODY, artifact.ino, change, self.clock.now()).await?;

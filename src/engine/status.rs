@@ -1,5 +1,7 @@
 //! `status`: the state directory as a whole, also of other processes.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -199,7 +201,9 @@ impl Store {
             serde_json::to_vec(report).map_err(|e| Error::internal(format!("a status cannot be written: {e}")))?;
         let (path, temp) = (dir.path().join(FILE), dir.path().join("status.json.new"));
         // No fsync: it tells of a living process.
-        std::fs::write(&temp, text).map_err(|e| Error::io(&temp, &e))?;
+        let mut options = std::fs::OpenOptions::new();
+        let written = options.write(true).create(true).truncate(true).mode(0o600).open(&temp);
+        written.and_then(|mut f| f.write_all(&text)).map_err(|e| Error::io(&temp, &e))?;
         std::fs::rename(&temp, &path).map_err(|e| Error::io(&path, &e))
     }
 }

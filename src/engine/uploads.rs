@@ -58,6 +58,7 @@ impl Store {
     /// `Sealed`, `OverQuota`, `FileTooLarge`: what would fail at the end anyway; `Exists` for a key used for something else.
     pub async fn announce_upload(&self, what: Announcement) -> Result<(Upload, Destination)> {
         checked_path(&what.filename)?;
+        what.labels.check()?;
         let now = self.clock.now();
         if let Some(key) = &what.labels.idempotency_key
             && let Some(known) = self.catalog.upload_by_key(self.tenant.id, key, now).await?
@@ -260,9 +261,15 @@ impl Drop for Part {
 /// `size` bytes and no more, on stable storage.
 async fn write_whole(path: &std::path::Path, reader: &mut (dyn AsyncRead + Send + Unpin), size: u64) -> Result<()> {
     if let Some(dir) = path.parent() {
-        tokio::fs::create_dir_all(dir).await.map_err(|e| Error::io(dir, &e))?;
+        tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).await.map_err(|e| Error::io(dir, &e))?;
     }
-    let mut file = tokio::fs::File::create_new(path).await.map_err(|e| Error::io(path, &e))?;
+    let mut file = tokio::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .await
+        .map_err(|e| Error::io(path, &e))?;
     let mut buffer = vec![0; 1 << 20];
     let mut written = 0;
     loop {

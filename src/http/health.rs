@@ -2,17 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::artifact::Error;
 use crate::artifact::key::Scope;
 use crate::engine::ready::Readiness;
-use crate::http::App;
-use crate::http::auth;
 use crate::http::errors::Problem;
+use crate::http::{App, auth, host};
 use crate::metrics;
 
 /// A look at catalog and store is good for so long: whoever asks more often costs us nothing.
@@ -52,10 +51,11 @@ pub async fn ready(State(app): State<App>) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(body)).into_response()
 }
 
-/// The instruments. To programs of this machine without a key, unless a proxy stands before us; else a key that may read.
-pub async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
-    if !app.private {
-        let key = auth::key_of(&app, &headers).await?;
+/// The instruments. To programs of this machine without a key, unless a proxy stands before us or a stranger's name leads here; else a key that may read.
+pub async fn metrics(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    if !app.private || !host::is_ours(&parts, &app.store.options.public_url) {
+        let key = auth::key_of(&app, &parts.headers).await?;
         if !key.may(Scope::Read) {
             return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", "This needs a key with the scope 'read'."));
         }

@@ -14,6 +14,7 @@ pub mod content;
 pub mod disposition;
 pub mod errors;
 pub mod health;
+pub mod host;
 pub mod idle;
 pub mod links;
 pub mod media;

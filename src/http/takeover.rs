@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,8 +71,13 @@ async fn take_turn(
     state: &watch::Sender<Listening>,
 ) -> Result<(Bound, Option<File>)> {
     let addr = config.listen;
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(|e| Error::io(path, &e))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Error::io(path, &e))?;
     let own_port = addr.port() == 0;
     while !own_port && !try_lock(&file, path)? {
         state.send_replace(Listening::Elsewhere);

@@ -7,6 +7,7 @@
 
 mod args;
 mod failure;
+pub mod owners;
 mod read;
 mod resources;
 pub mod roots;

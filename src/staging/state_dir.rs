@@ -23,6 +23,9 @@ const STALE: Duration = Duration::from_hours(1);
 /// Who asks whether a lock is held holds it, shared, for microseconds: a taker waits that out.
 const PROBE_WAIT: Duration = Duration::from_millis(50);
 
+/// Set to 1, root uses a state directory that belongs to somebody else.
+const FOREIGN: &str = "OUTPUTFS_FOREIGN_STATE_DIR";
+
 /// `--state-dir`: made `0700` when missing. Absolute.
 #[derive(Clone, Debug)]
 pub struct StateDir {
@@ -49,13 +52,12 @@ impl StateDir {
         let root = &self.root;
         let meta = std::fs::metadata(root).map_err(|e| Error::io(root, &e))?;
         let me = rustix::process::geteuid();
-        // Root may use a directory that a container's host user made.
-        if meta.uid() != me.as_raw() && !me.is_root() {
-            let text = format!(
-                "{}: belongs to user {}, not to you ({me}): name another state directory",
-                root.display(),
-                meta.uid()
-            );
+        // Who owns it can read and change all of it. Root may say that this is meant: of a directory that a container's host user made.
+        let meant = me.is_root() && std::env::var_os(FOREIGN).is_some_and(|v| v == "1");
+        if meta.uid() != me.as_raw() && !meant {
+            let (at, owner) = (root.display(), meta.uid());
+            let way = if me.is_root() { format!(", or say {FOREIGN}=1 if that is meant") } else { String::new() };
+            let text = format!("{at}: belongs to user {owner}, not to you ({me}): name another state directory{way}");
             return Err(Error::new(Kind::Forbidden, text));
         }
         let others = meta.mode() & 0o077;

@@ -7,18 +7,19 @@ use crate::support::{MountOptions, Store, TestMount};
 
 #[track_caller]
 fn one_session_through_both(store: Store) {
-    beside_a_mount("doors.py", store, MountOptions::new());
+    drop(beside_a_mount("doors.py", store, MountOptions::new()));
 }
 
 /// Runs a script of this folder with a mount of session `s1`.
 #[track_caller]
-fn beside_a_mount(script: &str, store: Store, options: MountOptions) {
+fn beside_a_mount(script: &str, store: Store, options: MountOptions) -> TestMount {
     let mount = TestMount::with(store, options.session("s1"));
     let sandbox = mount.sandbox();
     let mut python = sandbox.program("python3");
     python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rest").join(script));
     python.arg(env!("CARGO_BIN_EXE_outputfs")).args(sandbox.store_args()).arg(mount.path());
     succeeded(python);
+    mount
 }
 
 #[test]
@@ -48,12 +49,21 @@ fn what_was_told_stays_s3() {
 
 #[test]
 fn what_is_gone_is_gone_at_every_door_local() {
-    beside_a_mount("gone.py", Store::Local, MountOptions::new());
+    drop(beside_a_mount("gone.py", Store::Local, MountOptions::new()));
 }
 
 #[test]
 fn what_is_gone_is_gone_at_every_door_s3_without_passthrough() {
-    beside_a_mount("gone.py", Store::S3, MountOptions::new().no_passthrough());
+    drop(beside_a_mount("gone.py", Store::S3, MountOptions::new().no_passthrough()));
+}
+
+#[test]
+fn what_is_said_is_bounded_at_every_door() {
+    let mount = beside_a_mount("limits.py", Store::Local, MountOptions::new());
+    let log = mount.log();
+    let told = log.lines().filter(|line| line.contains("labels of a writer's environment are left out"));
+    let told: Vec<_> = told.filter(|line| line.contains("OUTPUTFS_META_BIG (")).collect();
+    assert!(told.len() == 1 && told[0].contains("OUTPUTFS_AGENT_ID ("), "{log}");
 }
 
 #[test]

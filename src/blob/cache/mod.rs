@@ -15,7 +15,7 @@ mod partial;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, FileTimes, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -121,7 +121,7 @@ impl BlobCache {
     /// When the directory cannot be made or read.
     pub fn open(root: &Path, limit: u64) -> Result<Arc<Self>> {
         let partial = root.join("partial");
-        std::fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, &e))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&partial).map_err(|e| Error::io(&partial, &e))?;
         if let Err(e) = partial::remove_dead(&partial) {
             // (A disk that has turned read-only.) They take space and nothing else.
             tracing::warn!(error = %e, "what dead processes were fetching stays");
@@ -243,7 +243,7 @@ impl BlobCache {
         let renamed = match std::fs::rename(from, &to) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let dir = to.parent().unwrap_or(&self.root);
-                std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, &e))?;
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| Error::io(dir, &e))?;
                 std::fs::rename(from, &to)
             }
             done => done,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,8 +27,8 @@ pub(super) fn own_directory(partial: &Path) -> Result<(PathBuf, File)> {
     loop {
         let own = partial.join(Ulid::new().to_string());
         let path = own.join(LOCK);
-        std::fs::create_dir(&own).map_err(|e| Error::io(&own, &e))?;
-        let lock = match File::create(&path) {
+        std::fs::DirBuilder::new().mode(0o700).create(&own).map_err(|e| Error::io(&own, &e))?;
+        let lock = match OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path) {
             Ok(lock) => lock,
             // Taken for a dead process's and removed.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,

@@ -9,10 +9,13 @@ use crate::artifact::name::{Name, SessionName, TenantName};
 use crate::artifact::record::{Node, NodeKind, Session, Tenant};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{AttrChange, NewNode, Origin};
+use crate::catalog::{AttrChange, NewDirs, NewNode, Origin};
 
 /// Names one inode may have: ext4's limit, which programs know.
 const NLINK_MAX: u32 = 65_000;
+
+/// Directories that a tenant may have at least, however few artifacts it may have.
+const DIRECTORIES_MIN: u64 = 1000;
 
 pub fn find_tenant(c: &Connection, name: &TenantName) -> Result<Option<Tenant>> {
     let sql = "SELECT id, name, root, ttl, defaults, max_bytes, max_artifacts, max_file_bytes \
@@ -121,6 +124,9 @@ pub fn make(c: &Connection, origin: Origin, n: &NewNode) -> Result<Node> {
         }
         None => parent.session,
     };
+    if n.kind == NodeKind::Dir {
+        check_directories(c, session)?;
+    }
     let size = match n.kind {
         NodeKind::Dir => 4096,
         _ => n.target.as_ref().map_or(0, |t| t.len() as u64),
@@ -128,6 +134,60 @@ pub fn make(c: &Connection, origin: Origin, n: &NewNode) -> Result<Node> {
     tree::insert(c, n, session, size, n.now)?;
     changes::entry(c, origin, n.parent, &n.name)?;
     read_back(c, n.ino)
+}
+
+/// Answers the last directory, and parent and name of those that were made.
+pub fn make_dirs(c: &Connection, origin: Origin, dirs: &NewDirs, now: Timestamp) -> Result<(Ino, Vec<(Ino, Name)>)> {
+    let (mut at, mut made) = (dirs.root, Vec::new());
+    for name in &dirs.path {
+        let found = tree::entry(c, at, name, now)?.filter(|e| !e.expired).map(|e| e.node);
+        let node = match found {
+            Some(node) => node,
+            None => {
+                let first = codec::draw(c, 2)?;
+                let new = NewNode {
+                    ino: Ino(first),
+                    cookie: first + 1,
+                    parent: at,
+                    name: name.clone(),
+                    kind: NodeKind::Dir,
+                    mode: 0o755,
+                    uid: dirs.uid,
+                    gid: dirs.gid,
+                    rdev: 0,
+                    target: None,
+                    now,
+                };
+                made.push((at, name.clone()));
+                make(c, origin, &new)?
+            }
+        };
+        if node.kind != NodeKind::Dir {
+            return Err(Error::new(Kind::NotADirectory, format!("'{name}' is not a directory")));
+        }
+        at = node.ino;
+    }
+    Ok((at, made))
+}
+
+/// Directories are rows too: a tenant with a limit on its artifacts may have as many of them.
+fn check_directories(c: &Connection, session: SessionId) -> Result<()> {
+    let sql = "SELECT t.id, t.max_artifacts FROM sessions s JOIN tenants t ON t.id = s.tenant WHERE s.id = ?";
+    let limit = c
+        .prepare_cached(sql)?
+        .query_row([session.0], |r| Ok((r.get::<_, i64>(0)?, codec::opt_uint(r, 1)?)))
+        .optional()?;
+    let Some((tenant, Some(max))) = limit else { return Ok(()) };
+    // Those of artifacts without a session stand for no directory that anybody made.
+    let sql = "SELECT count(*) FROM sessions s JOIN inodes i ON i.session = s.id \
+        WHERE s.tenant = ? AND s.name <> '' AND i.kind = 1 AND i.nlink > 0";
+    let count = c.prepare_cached(sql)?.query_row([tenant], |r| codec::uint(r, 0))?;
+    let max = max.max(DIRECTORIES_MIN);
+    if count >= max {
+        let text = format!("the tenant's quota is used up: it has {count} directories of {max}");
+        return Err(Error::new(Kind::OverQuota, text));
+    }
+    Ok(())
 }
 
 pub fn link(

@@ -57,7 +57,7 @@ use self::readers::Readers;
 use self::rename::End;
 use self::writer::{Commits, Writer};
 use super::{
-    AttrChange, Catalog, Change, Commit, CommitError, Committed, LabelChange, NewNode, Origin, PendingCount,
+    AttrChange, Catalog, Change, Commit, CommitError, Committed, LabelChange, NewDirs, NewNode, Origin, PendingCount,
     RecordCheck, Removed, RenameMode, Unsettled,
 };
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
@@ -278,6 +278,10 @@ impl Catalog for SqliteCatalog {
 
     async fn make(&self, origin: Origin, node: NewNode) -> Result<Node> {
         self.change(move |c| make::make(c, origin, &node)).await
+    }
+
+    async fn make_dirs(&self, origin: Origin, dirs: NewDirs, now: Timestamp) -> Result<(Ino, Vec<(Ino, Name)>)> {
+        self.change(move |c| make::make_dirs(c, origin, &dirs, now)).await
     }
 
     async fn ensure_session(

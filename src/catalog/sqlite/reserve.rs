@@ -40,7 +40,7 @@ impl Reserve {
     /// Opens `catalog.reserve` beside `catalog`. None where it cannot be made: there is then no room, and all else works.
     pub fn open(catalog: &Path) -> Option<Self> {
         let path = catalog.with_extension("reserve");
-        match OpenOptions::new().write(true).create(true).truncate(false).open(&path) {
+        match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
             Ok(file) => Some(Self { file, catalog: catalog.to_owned() }),
             Err(e) => {
                 tracing::debug!(path = %path.display(), error = %e, "no room is kept for the catalog");

@@ -1,5 +1,6 @@
 //! The tables, their versions, and how a connection is set up.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use crate::artifact::{Error, Kind, Result};
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// One script a version; a published one is never edited, only followed by another.
-const MIGRATIONS: [&str; 16] = [
+const MIGRATIONS: [&str; 17] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
@@ -29,6 +30,7 @@ const MIGRATIONS: [&str; 16] = [
     include_str!("schema_14.sql"),
     include_str!("schema_15.sql"),
     include_str!("schema_16.sql"),
+    include_str!("schema_17.sql"),
 ];
 
 /// How long one connection waits for another process's transaction before it gives up with `TimedOut`.
@@ -47,6 +49,15 @@ fn busy(tries: i32) -> bool {
 
 /// Opens a connection with the settings that every connection shares.
 fn connect(path: &Path) -> Result<Connection> {
+    // Made here, not by SQLite, whatever the umask; its log and index beside it get the mode of the file itself. One that exists is
+    // not opened: closing it would end the locks that SQLite holds on it in this process (fcntl(2)).
+    let private = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    if let Err(e) = private.map(drop)
+        && e.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        // What is wrong with it is SQLite's to tell.
+        tracing::debug!(path = %path.display(), error = %e, "the catalog's file could not be made");
+    }
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)
         .map_err(|e| Error::internal(format!("cannot open the catalog {}: {e}", path.display())))?;

@@ -77,7 +77,8 @@ pub enum KeySub {
         /// What you call it
         #[arg(value_name = "NAME", default_value = "")]
         name: String,
-        /// What it may do; again for more [default: read, write]
+        /// What it may do; again for more: read; write (store, delete, seal, and make links, which are public); admin (keys and the
+        /// operator's pages too) [default: read, write]
         #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', value_parser = ["read", "write", "admin"])]
         scopes: Vec<String>,
         /// Requests a second, and at once after a pause: 5, 5/50 [default: the server's]

@@ -246,6 +246,7 @@ impl Volume {
             return self.store.catalog.set_labels(self.store.origin, ino, change, self.now()).await;
         }
         let value = value.map(text_of).transpose()?.map(str::to_owned);
+        value.as_deref().map_or(Ok(()), |value| attr.check(value))?;
         match attr {
             Attr::AgentId => change.agent_id = Some(value),
             Attr::ContentType => change.content_type = Some(value),
@@ -352,6 +353,7 @@ fn set_pending(labels: &mut Labels, attr: &Attr, bytes: &[u8], must: MustExist) 
         return Ok(());
     }
     let text = text_of(bytes)?;
+    attr.check(text)?;
     match attr {
         Attr::AgentId => labels.agent_id = Some(text.to_owned()),
         Attr::ContentType => labels.content_type = Some(text.to_owned()),

@@ -143,8 +143,8 @@ fn read_labels(tid: u32) -> Labels {
     if let Ok(env) = fs::read(format!("/proc/{tid}/environ")) {
         let pairs = env.split(|&b| b == 0).filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='));
         let read: Environment = environment::read(pairs);
-        for (key, error) in &read.left_out {
-            tracing::debug!(key, %error, "metadata from the environment left out");
+        if let Some(excess) = read.excess() {
+            tracing::warn!(tid, "labels of a writer's environment are left out: {excess}");
         }
         read.label(&mut labels);
     }

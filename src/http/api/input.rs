@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::model::LabelsBody;
 use super::{invalid, problem};
-use crate::artifact::metadata::{Metadata, Provenance};
+use crate::artifact::metadata::{Metadata, Provenance, VALUE_MAX, check_content_type};
 use crate::artifact::name::SessionName;
 use crate::artifact::record::Labels;
 use crate::artifact::time::{Timestamp, Ttl};
@@ -26,7 +26,7 @@ use crate::http::errors::Problem;
 /// Longest JSON body that carries no content.
 pub const SMALL: usize = crate::http::spool::SMALL;
 /// Longest text of a label.
-const TEXT_MAX: usize = 256;
+const TEXT_MAX: usize = VALUE_MAX;
 /// For a body to come in.
 const BODY_DEADLINE: Duration = Duration::from_mins(2);
 
@@ -165,7 +165,8 @@ pub fn labels(app: &App, body: LabelsBody, headers: &HeaderMap) -> Result<(Optio
     }
     let ttl = said(body.ttl).map(|text| ttl(app, &text).map(|_| text)).transpose()?;
     let agent_id = said(body.agent_id).map(|a| text("agent_id", a)).transpose()?;
-    let content_type = said(body.content_type).map(content_type).transpose()?;
+    let content_type = said(body.content_type);
+    content_type.as_deref().map_or(Ok(()), check_content_type).map_err(problem)?;
     let labels = Labels {
         explicit,
         agent_id,
@@ -196,15 +197,6 @@ pub fn ttl(app: &App, text: &str) -> Result<Ttl, Problem> {
 pub fn text(name: &str, value: String) -> Result<String, Problem> {
     if value.len() > TEXT_MAX || value.chars().any(char::is_control) {
         return Err(invalid(format!("{name} must have at most {TEXT_MAX} bytes and no control characters.")));
-    }
-    Ok(value)
-}
-
-fn content_type(value: String) -> Result<String, Problem> {
-    let visible = value.bytes().all(|b| (0x20..0x7f).contains(&b));
-    let typed = value.split_once('/').is_some_and(|(class, kind)| !class.trim().is_empty() && !kind.trim().is_empty());
-    if !visible || !typed || value.len() > TEXT_MAX {
-        return Err(invalid("content_type must be of the form 'text/csv'."));
     }
     Ok(value)
 }

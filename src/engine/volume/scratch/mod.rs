@@ -43,6 +43,7 @@ mod names;
 mod promote;
 mod rules;
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -70,7 +71,7 @@ impl Scratch {
     /// # Errors
     /// When the tree cannot be made or read.
     pub fn open(root: PathBuf, limit: u64) -> Result<Self> {
-        std::fs::create_dir_all(&root).map_err(|e| Error::io(&root, &e))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root).map_err(|e| Error::io(&root, &e))?;
         let used = crate::engine::scratch::usage(&root)?;
         Ok(Self { root, known: Mutex::default(), rules: Rules::default(), limit, used: AtomicU64::new(used) })
     }
