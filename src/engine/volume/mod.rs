@@ -218,7 +218,11 @@ impl Volume {
     async fn drop_cached(&self, changes: Vec<ChangeKind>) {
         let Some(drop) = self.stale_name.get() else { return };
         // In one go, and in this order: the last to be done is the last of all.
-        let Some(last) = changes.into_iter().map(drop).last() else { return };
+        let mut last = None;
+        for change in changes {
+            last = Some(drop(change));
+        }
+        let Some(last) = last else { return };
         if tokio::time::timeout(STALE_NAME, last).await.is_err() {
             tracing::warn!("the kernel keeps what has changed for a while");
         }
