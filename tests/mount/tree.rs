@@ -46,7 +46,7 @@ fn hidden_entries(m: &TestMount) {
     sh(
         r#"echo a > a; lacks '^\.(ctl|by-id|where|versions|trash)$' ls -a
            [ -e .ctl ]; [ -d .versions ]; [ -d .where ]; [ -d .by-id ]; [ "$(find . -type f)" = ./a ]
-           refuses -e EEXIST mkdir .by-id; refuses -e EPERM mv a .ctl; refuses -e EPERM rm .ctl; refuses -e EEXIST ln a .where; mkdir d; echo x > d/.ctl; [ "$(cat d/.ctl)" = x ]"#,
+           refuses -e EEXIST mkdir .by-id; refuses -e EPERM mv a .ctl; refuses -e EPERM rm .ctl; refuses -e EPERM ln a .where; mkdir d; echo x > d/.ctl; [ "$(cat d/.ctl)" = x ]"#,
         m.path(),
     );
 }
