@@ -1,7 +1,7 @@
 //! The state directory and the mount directories in it.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -258,7 +258,8 @@ impl MountDir {
         let text = serde_json::to_vec_pretty(info)
             .map_err(|e| Error::invalid(format!("{}: cannot be written as JSON: {e}", path.display())))?;
         // No fsync: it tells of a process, and no process outlives the loss of power.
-        std::fs::write(&temp, text).map_err(|e| Error::io(&temp, &e))?;
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temp);
+        file.and_then(|mut file| file.write_all(&text)).map_err(|e| Error::io(&temp, &e))?;
         std::fs::rename(&temp, &path).map_err(|e| Error::io(&path, &e))
     }
     /// Removes the directory if its staging is empty; `false` when bytes are left in it.

@@ -155,8 +155,8 @@ async fn deleted_and_restored() {
     let store = world.light().await;
     let artifact = push(&store, "run", "d/a", b"one").await;
     store.rm("run/d/a").await.unwrap();
-    assert_eq!(store.artifact("run/d/a").await.unwrap_err().kind, Kind::NotFound);
-    assert_eq!(store.rm("run/d/a").await.unwrap_err().kind, Kind::NotFound);
+    assert_eq!(store.artifact("run/d/a").await.unwrap_err().kind, Kind::Deleted);
+    assert_eq!(store.rm("run/d/a").await.unwrap_err().kind, Kind::Deleted);
     let session = store.session("run").await.unwrap();
     let back = store.restore(&session, b"d/a", None).await.unwrap();
     assert!(back.id != artifact.id && back.hash == artifact.hash);

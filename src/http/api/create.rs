@@ -45,7 +45,7 @@ const STALL: Duration = Duration::from_mins(1);
 /// version with a new ID. `outcome` says which.
 #[utoipa::path(
     post, path = "/v1/artifacts", operation_id = "create_artifact", tag = "artifacts", security(("key" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Names the operation for 24 h: repeated with the same content, it is done once.", min_length = 1, max_length = 256)),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the operation for 24 h: repeated with the same content, it is done once.", min_length = 1, max_length = 1024)),
     request_body(content((UploadForm = "multipart/form-data"), (JsonUpload = "application/json"))),
     responses((status = 201, description = "Stored", body = ArtifactBody), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]

@@ -291,7 +291,7 @@ pub struct Whoami {
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 pub struct PublishRequest {
-    #[schema(max_length = 256)]
+    #[schema(max_length = 1024)]
     pub title: Option<String>,
     #[schema(min_length = 1, max_length = 32, pattern = "^[A-Za-z0-9_-]+$", example = "unlisted")]
     pub visibility: Option<String>,

@@ -19,7 +19,7 @@ use crate::http::signed::{self, Purpose};
 /// Announce an upload: the answer says where the client puts the bytes itself. Then `complete`.
 #[utoipa::path(
     post, path = "/v1/artifacts/upload-url", operation_id = "create_upload_url", tag = "uploads", security(("key" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeated, the same upload is answered.", min_length = 1, max_length = 256)),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeated, the same upload is answered.", min_length = 1, max_length = 1024)),
     request_body = UploadUrlRequest,
     responses((status = 201, description = "Where to put the bytes", body = UploadUrl), (status = "4XX", description = "Refused", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
 )]
