@@ -4,7 +4,6 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::artifact::content_type::{HEAD, by_bytes};
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
@@ -15,14 +14,12 @@ use crate::artifact::{Error, Kind, Result};
 use crate::blob::Body;
 use crate::catalog::{Birth, Commit, CommitError, Committed, FileStat, Outcome, Payload};
 use crate::engine::failpoints::hit;
-use crate::engine::store::{BYTES_IN_FLIGHT, Durability, Store, blocking};
+use crate::engine::store::{Durability, Store, blocking};
+use crate::engine::upload::IN_MEMORY_MAX;
 use crate::metrics;
 use crate::metrics::moved;
 use crate::staging::file::StagingFile;
 use crate::staging::hash::{Digest, hash_bytes};
-
-/// Up to this size a file is read once into memory and hashed and sent from that very buffer.
-const IN_MEMORY_MAX: u64 = 8 << 20;
 
 /// A commit that finds its blob gone stores the bytes and comes again. A garbage collector that deletes the same
 /// blob five times in a row between two statements is a bug, not bad luck.
@@ -30,12 +27,6 @@ const ROUNDS: u32 = 5;
 
 /// Bytes a second that a disk writes at least.
 const SLOWEST_DISK: u64 = 4 << 20;
-
-/// The store retries by itself until the timeout and then says why it failed: it gets this much longer to say so.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// Bytes a second of the slowest link that is waited for.
-const SLOWEST: u64 = 256 << 10;
 
 /// Bytes with their digest.
 #[derive(Clone, Debug)]
@@ -281,15 +272,10 @@ impl Store {
         }
     }
 
-    /// The blob into the store, retried until `upload_timeout`, with bounded memory and connections.
+    /// The blob into the store: see [`Store::upload`].
     async fn put_source(&self, source: &Source) -> Result<()> {
         let digest = source.digest();
-        let share = u32::try_from(digest.size).unwrap_or(u32::MAX).clamp(1, BYTES_IN_FLIGHT);
-        // Streamed bodies take little memory but a whole connection: they count as one in-memory body.
-        let share = if digest.size > IN_MEMORY_MAX { u32::try_from(IN_MEMORY_MAX).unwrap_or(share) } else { share };
-        let _bytes = self.slot(&self.inner.bytes, share).await?;
-        let _upload = self.slot(&self.inner.uploads, 1).await?;
-        let work = async {
+        let body = async {
             let body = match source {
                 Source::File { staging, digest } if digest.size > IN_MEMORY_MAX => Body::File {
                     file: staging.file.clone(),
@@ -308,44 +294,10 @@ impl Store {
                 _ => Body::Bytes { bytes: self.in_memory(source).await?, hash: digest.hash },
             };
             hit("ingest::before_put")?;
-            self.blobs.put(&self.blob_key(digest.hash), body).await?;
-            hit("ingest::after_put")
+            Ok(body)
         };
-        let allowed = self.options.upload_timeout + GRACE + Duration::from_secs(digest.size / SLOWEST);
-        let result = match tokio::time::timeout(allowed, work).await {
-            Ok(result) => result.map_err(|e| self.of_the_store(e)),
-            Err(_) => Err(self.out_of_time(allowed)),
-        };
-        self.note_store(&result);
-        result
-    }
-
-    /// Waits its turn. As long as uploads succeed that may take its time; behind a failing store it counts as failing.
-    async fn slot<'a>(&self, places: &'a Semaphore, count: u32) -> Result<SemaphorePermit<'a>> {
-        loop {
-            match tokio::time::timeout(self.options.upload_timeout, places.acquire_many(count)).await {
-                Ok(got) => return got.map_err(|_| Error::internal("the store is closed")),
-                Err(_) if self.last_store_error().is_some() => {
-                    return Err(self.out_of_time(self.options.upload_timeout));
-                }
-                // Others' bytes move.
-                Err(_) => moved::tick(),
-            }
-        }
-    }
-
-    /// Whatever a remote store answers, the bytes are kept and sent again: a bucket that is missing or closed to us today is the
-    /// operator's to mend, not a reason to tell a program that its file cannot exist.
-    fn of_the_store(&self, e: Error) -> Error {
-        // `Unsupported` chooses another way to send; a changed source is read again; a full local disk is said as such.
-        let ours =
-            matches!(e.kind, Kind::Corrupt | Kind::Unsupported | Kind::StoreUnavailable) || self.blobs.is_local();
-        if ours { e } else { Error::new(Kind::StoreUnavailable, e.message) }
-    }
-
-    fn out_of_time(&self, allowed: Duration) -> Error {
-        let text = format!("{} did not take the bytes within {allowed:?}", self.blobs.describe());
-        Error::new(Kind::StoreUnavailable, text)
+        self.upload(&self.blob_key(digest.hash), digest.size, body).await?;
+        hit("ingest::after_put")
     }
 
     /// The source's bytes in one buffer, proven against the digest in that very buffer.

@@ -38,6 +38,7 @@ pub mod steps;
 pub mod store;
 pub mod supervise;
 pub(crate) mod telling;
+pub(crate) mod upload;
 pub mod uploads;
 pub mod verify;
 pub mod volume;

@@ -80,8 +80,6 @@ impl Store {
             }
         }
         let hash = hash_bytes(&bytes).hash;
-        let put = self.blobs.put(&key, Body::Bytes { bytes, hash }).await;
-        self.note_store(&put);
-        put
+        self.upload(&key, bytes.len() as u64, async { Ok(Body::Bytes { bytes: bytes.clone(), hash }) }).await
     }
 }

@@ -300,9 +300,7 @@ impl Store {
             Frozen::Whole => {
                 hit("settle::before_adopt")?;
                 let key = self.blob_key(hash);
-                let adopted = self.blobs.adopt(&key, path, size, hash, &unsettled.chunks).await;
-                self.note_store(&adopted);
-                adopted?;
+                self.hand_over(&key, path, size, hash, &unsettled.chunks).await?;
                 self.mark_settled(unsettled).await?;
             }
             // Longer than what was committed: the rest is someone's unsaved work.
@@ -350,9 +348,7 @@ impl Store {
 
     async fn settle_put(&self, unsettled: &Unsettled, body: Body) -> Result<()> {
         hit("settle::before_adopt")?;
-        let put = self.blobs.put(&self.blob_key(unsettled.hash), body).await;
-        self.note_store(&put);
-        put?;
+        self.upload(&self.blob_key(unsettled.hash), unsettled.size, async { Ok(body) }).await?;
         self.mark_settled(unsettled).await
     }
 

@@ -69,6 +69,12 @@ fn artifact_is_pure() {
 }
 
 #[test]
+fn what_has_one_caller_keeps_it() {
+    let faults: Vec<Fault> = production().iter().flat_map(rules::callers).collect();
+    none("these calls have one home", &faults);
+}
+
+#[test]
 fn every_possible_panic_has_a_reason() {
     let faults: Vec<Fault> = production().iter().flat_map(rules::panics).collect();
     none("unwrap and expect outside tests need a comment or a `reason` within the lines above", &faults);
@@ -169,6 +175,15 @@ mod can_fail {
         assert_eq!(faults("src/catalog/sqlite/a.rs", "use rusqlite::Row;", rules::crates), [""; 0]);
         assert_eq!(faults("src/blob/s3.rs", "use aws_sdk_s3::Client;", rules::crates), [""; 0]);
         assert_eq!(faults("src/blob/s3_multipart.rs", "use aws_sdk_s3::Client;", rules::crates), [""; 0]);
+    }
+
+    #[test]
+    fn strayed_calls_are_seen() {
+        let found = |path: &str, text: &str| faults(path, text, rules::callers).len();
+        assert_eq!(found("src/engine/seal.rs", "fn f() { self.blobs.put(&key, body).await }"), 1);
+        assert_eq!(found("src/engine/volume/a.rs", "fn f() { self.store.blobs\n    .adopt(\n&key).await }"), 1);
+        assert_eq!(found("src/engine/upload.rs", "fn f() { self.blobs.put(&key, body).await }"), 0);
+        assert_eq!(found("src/engine/seal.rs", "// blobs.put(key)\nfn f() { self.blobs.get(&key) }"), 0);
     }
 
     #[test]

@@ -69,6 +69,29 @@ pub fn crates(source: &Source) -> Vec<Fault> {
     faults
 }
 
+/// Methods that only certain files of the engine call: the receiver's end and the name, the home, and why.
+const CALLERS: [(&str, &str, &str); 2] = [
+    ("blobs.put(", "src/engine/upload.rs", "slots, deadline and noted failures are there"),
+    ("blobs.adopt(", "src/engine/upload.rs", "slots, deadline and noted failures are there"),
+];
+
+/// Every call in the engine that belongs to one file of it, called elsewhere. Line breaks in a chain of calls do not hide it.
+pub fn callers(source: &Source) -> Vec<Fault> {
+    if !source.path.starts_with("src/engine/") {
+        return Vec::new();
+    }
+    let kept: Vec<(usize, char)> = source.code.char_indices().filter(|(_, c)| !c.is_whitespace()).collect();
+    let code: String = kept.iter().map(|(_, c)| c).collect();
+    let mut faults = Vec::new();
+    for (call, home, why) in CALLERS.into_iter().filter(|(_, home, _)| !source.path.starts_with(home)) {
+        for (at, _) in code.match_indices(call) {
+            let (offset, _) = kept[code[..at].chars().count()];
+            faults.push(fault(source, offset, format!("{call}…) outside {home}: {why}")));
+        }
+    }
+    faults
+}
+
 /// What `artifact/` may not use: crates, modules of `std`, calls.
 const CRATES: [&str; 7] = ["tokio", "rand", "rustix", "parking_lot", "reqwest", "hyper", "futures"];
 const STD: [&str; 11] = [

@@ -23,13 +23,14 @@ use crate::artifact::ids::{BlobHash, Ino};
 use crate::artifact::record::{BlobPlace, CHUNK, Node};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::reader::ContentReader;
+use crate::engine::upload::IN_MEMORY_MAX;
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::hash::{Hasher, Midstate, hash_on};
 use crate::staging::journal::Record;
 
 use super::Volume;
 use super::live::{Live, Saved, Staged};
-use super::save::{IN_MEMORY, Snapshot, TRIES, blocking};
+use super::save::{Snapshot, TRIES, blocking};
 
 /// Below this a copy and a hash cost less than the detour of each write through the daemon.
 const WORTH_AT_HOME: u64 = 1 << 20;
@@ -443,7 +444,7 @@ fn start(live: &Live, file: &StagingFile, remote: bool) -> Result<Option<Start>>
     let writes = live.writes();
     let stamp = file.stamp()?;
     let only_its_end = grown.dirty_from >= from && stamp.size >= from && grown.end.size() == from;
-    let too_much = remote && stamp.size - from.min(stamp.size) > IN_MEMORY;
+    let too_much = remote && stamp.size - from.min(stamp.size) > IN_MEMORY_MAX;
     // At home the version lives in this very file: another writer could change it.
     let shared = !remote && writers > 1;
     if !only_its_end || too_much || shared {

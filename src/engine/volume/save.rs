@@ -11,10 +11,12 @@ use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, FileStat, Outcome};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
-use crate::metrics::moved;
+use crate::engine::upload::IN_MEMORY_MAX;
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::hash::{Digest, hash_bytes, hash_file};
 use crate::staging::journal::Record;
+
+pub(super) use crate::engine::store::blocking;
 
 use super::Volume;
 use super::attr::sparse;
@@ -22,8 +24,6 @@ use super::grow::Growth;
 use super::handles::Handle;
 use super::live::{Io, Live, Saved, Staged};
 
-/// Up to this size the bytes are read once into memory, and what was hashed is what is sent, without doubt.
-pub(super) const IN_MEMORY: u64 = 8 << 20;
 /// Up to this size reading and hashing take tens of microseconds: done where we are.
 pub(super) const AT_ONCE: u64 = 128 << 10;
 /// How often a snapshot that changed under the hash is taken again before it is copied.
@@ -197,7 +197,7 @@ impl Volume {
         }
         for attempt in 1.. {
             let writes = live.writes();
-            if stamp.size <= IN_MEMORY {
+            if stamp.size <= IN_MEMORY_MAX {
                 let f = file.clone();
                 let (bytes, digest) = blocking(move || {
                     f.await_writes()?;
@@ -455,11 +455,4 @@ fn read_and_hash(file: &StagingFile, size: u64) -> Result<(Bytes, Digest)> {
     let bytes = Bytes::from(file.read_at(0, len)?);
     let digest = hash_bytes(&bytes);
     Ok((bytes, digest))
-}
-
-/// Runs what waits for the disk on the bounded blocking pool.
-pub(super) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let clock = moved::current();
-    let worked = tokio::task::spawn_blocking(move || moved::on_thread(clock, f)).await;
-    worked.map_err(|e| Error::internal(format!("a worker ended unexpectedly: {e}")))?
 }

@@ -231,7 +231,7 @@ impl Volume {
             }
         };
         let key = BlobKey::blob(self.store.tenant_name.as_str(), hash);
-        self.store.blobs.put(&key, body).await?;
+        self.store.upload(&key, body.size(), async { Ok(body) }).await?;
         self.store.catalog.settled(self.store.tenant.id, hash).await
     }
 
