@@ -14,7 +14,7 @@ use crate::staging::journal::Record;
 
 use super::Volume;
 use super::handles::Handle;
-use super::live::{Io, Live, Staged};
+use super::live::{Io, Live, Saving, Staged};
 use super::process::is_in_msync;
 use super::save::blocking;
 
@@ -72,7 +72,7 @@ impl Volume {
         Self::settle_charge(live);
         let scratch = {
             let st = live.state.lock();
-            st.staged.as_ref().filter(|_| st.scratch).map(|s| s.file.clone())
+            st.staged.as_ref().filter(|_| st.identity.is_scratch()).map(|s| s.file.clone())
         };
         if let Some(file) = scratch {
             return blocking(move || file.sync()).await;
@@ -126,7 +126,7 @@ impl Volume {
         }
         let decided = {
             let mut st = live.state.lock();
-            let decided = released(st.writers, st.staged.is_some() || st.pending.is_some());
+            let decided = released(st.writers, st.staged.is_some() || st.identity.draft().is_some());
             st.lingering |= decided == Released::Finish && st.handles == 0;
             decided
         };
@@ -168,9 +168,9 @@ impl Volume {
         let mut why = Why::Release(fh);
         loop {
             // Held from the refusal to the parting: who opens it in between would write to what is thrown away.
-            let saving = live.saving().await;
-            let parted = match self.save_holding(live, why, &saving).await {
-                Ok(()) => self.part(live, false, &saving).await,
+            let mut saving = live.saving().await;
+            let parted = match self.save_holding(&mut saving, why).await {
+                Ok(()) => self.part(&mut saving, false).await,
                 Err(e) if !final_refusal(e.kind) => {
                     drop(saving);
                     // In doubt forever: until the store answers, the volume closes, or a writer comes back.
@@ -181,7 +181,7 @@ impl Volume {
                 Err(e) => {
                     // Sealed, over quota, its directory gone: it can never be saved under this name.
                     tracing::warn!(ino = %live.ino, error = %e, "closed file is not kept");
-                    self.discard(live, e, &saving).await
+                    self.discard(&mut saving, e).await
                 }
             };
             drop(saving);
@@ -207,12 +207,8 @@ impl Volume {
 
     /// What was written last is not to be saved. A file that the catalog has is shown as it is there; one that never got there
     /// vanishes from this mount, and with it its name.
-    async fn discard(
-        self: &Arc<Self>,
-        live: &Arc<Live>,
-        why: Error,
-        saving: &tokio::sync::MutexGuard<'_, ()>,
-    ) -> Result<Parted> {
+    async fn discard(self: &Arc<Self>, saving: &mut Saving<'_>, why: Error) -> Result<Parted> {
+        let live = saving.inode();
         let pending = {
             // Name and record go at one moment: who finds the one finds the other.
             let mut overlay = self.overlay.lock();
@@ -220,16 +216,14 @@ impl Volume {
             if st.writers > 0 {
                 return Ok(Parted::Reopened);
             }
-            let pending = st.pending.take();
+            let pending = st.identity.refuse(why);
             if let Some(p) = &pending {
-                st.orphan = true;
                 st.nlink = 0;
-                st.refused = Some(why);
                 overlay.remove(p.parent, &p.name, live.ino);
             }
             pending
         };
-        let parted = self.part(live, true, saving).await?;
+        let parted = self.part(saving, true).await?;
         match pending {
             Some(p) => self.drop_cached_name(p.parent, p.name).await,
             None => self.show_again(live.ino).await,
@@ -256,23 +250,19 @@ impl Volume {
     }
 
     /// Parts from the staging file when nobody can change it any more. `discarded`: what it holds and was not saved is refused.
-    async fn part(
-        self: &Arc<Self>,
-        live: &Arc<Live>,
-        discarded: bool,
-        _saving: &tokio::sync::MutexGuard<'_, ()>,
-    ) -> Result<Parted> {
+    async fn part(self: &Arc<Self>, saving: &mut Saving<'_>, discarded: bool) -> Result<Parted> {
+        let live = saving.inode();
         let (staged, orphan) = {
             let mut st = live.state.lock();
             // Readers of a committed file go on with what is committed; those of one that never was have but this.
-            let may_go = discarded && st.refused.is_none() && !matches!(st.io, Io::Passthrough(_));
+            let may_go = discarded && st.identity.refused().is_none() && !matches!(st.io, Io::Passthrough(_));
             if st.handles > 0 && !may_go {
                 return Ok(Parted::Reopened);
             }
             if may_go {
                 st.charge.set(0);
             }
-            (st.staged.take(), st.orphan || discarded)
+            (st.staged.take(), st.identity.has_no_name() || discarded)
         };
         let kept = staged.and_then(|staged| if discarded { Some(staged) } else { self.keep_warm(live, staged) });
         let Some(mut staged) = kept else {

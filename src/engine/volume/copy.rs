@@ -119,7 +119,7 @@ impl Volume {
         let (writes, stamp) = (live.writes(), target.stamp()?);
         let noted = {
             let mut st = live.state.lock();
-            let alone = st.writers == 1 && !st.scratch;
+            let alone = st.writers == 1 && !st.identity.is_scratch();
             let Some(staged) = st.staged.as_mut() else { return Ok(None) };
             let noted = staged.copied.take();
             if !alone || staged.mappable || staged.grown.is_some() {

@@ -13,6 +13,7 @@
 //!   holds are prefixes of it; the settler stores those before it takes the file itself.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ use crate::staging::hash::{Hasher, Midstate, hash_on};
 use crate::staging::journal::Record;
 
 use super::Volume;
-use super::live::{Live, Saved, Staged};
+use super::live::{Live, Saved, Saving, Staged};
 use super::save::{Snapshot, TRIES, blocking};
 
 /// Below this a copy and a hash cost less than the detour of each write through the daemon.
@@ -123,8 +124,13 @@ impl Growing {
 
 impl Volume {
     /// Makes `file`, fresh and empty, a grown one on the content of `node`; `None`: not worth it or not possible, the
-    /// file is still empty. Holds the save lock.
-    pub(super) async fn grow(&self, file: &StagingFile, node: &Node) -> Result<Option<Grown>> {
+    /// file is still empty.
+    pub(super) async fn grow(
+        &self,
+        _saving: &mut Saving<'_>,
+        file: &StagingFile,
+        node: &Node,
+    ) -> Result<Option<Grown>> {
         let Some((id, hash)) = node.content else { return Ok(None) };
         let at_home = self.store.stores_at_home();
         let worth = if at_home { WORTH_AT_HOME } else { WORTH_REMOTE };
@@ -181,10 +187,10 @@ impl Volume {
     }
 
     /// To be held while bytes from `from` on are written into the staging file.
-    pub(super) async fn begin_write<'a>(&self, live: &'a Live, from: u64) -> Result<Writing<'a>> {
+    pub(super) async fn begin_write<'a>(&self, live: &'a Arc<Live>, from: u64) -> Result<Writing<'a>> {
         if !note_write(live, from) {
-            let _saving = live.saving().await;
-            self.ungrow(live).await?;
+            let mut saving = live.saving().await;
+            self.ungrow(&mut saving).await?;
             note_write(live, from);
         }
         Ok(Writing { live, from })
@@ -227,8 +233,9 @@ impl Volume {
         self.store.blob_reader(self.store.tenant.id, hash, &name).await
     }
 
-    /// Makes a grown staging file an ordinary one: whole, and holding no version's only copy. Holds the save lock.
-    pub(super) async fn ungrow(&self, live: &Live) -> Result<()> {
+    /// Makes a grown staging file an ordinary one: whole, and holding no version's only copy.
+    pub(super) async fn ungrow(&self, saving: &mut Saving<'_>) -> Result<()> {
+        let live = saving.inode();
         let (file, base) = {
             let st = live.state.lock();
             let Some(staged) = &st.staged else { return Ok(()) };
@@ -252,16 +259,17 @@ impl Volume {
                 st.mtime_set.get_or_insert((before.mtime, after.ctime)).1 = after.ctime;
             }
         }
-        self.store_older(live).await?;
-        self.preserve(live).await?;
+        self.store_older(saving).await?;
+        self.preserve(saving).await?;
         if let Some(staged) = live.state.lock().staged.as_mut() {
             staged.grown = None;
         }
         Ok(())
     }
 
-    /// Stores the versions that are prefixes of the staging file, but for the last. Holds the save lock.
-    pub(super) async fn store_older(&self, live: &Live) -> Result<()> {
+    /// Stores the versions that are prefixes of the staging file, but for the last.
+    async fn store_older(&self, saving: &mut Saving<'_>) -> Result<()> {
+        let live = saving.inode();
         loop {
             let next = {
                 let st = live.state.lock();
@@ -276,8 +284,8 @@ impl Volume {
     }
 
     /// The state of a grown file, when nothing but its end changed since the last save; `None`: it is (now) an ordinary one.
-    /// Holds the save lock.
-    pub(super) async fn grown_snapshot(&self, live: &Live, file: &StagingFile) -> Result<Option<Snapshot>> {
+    pub(super) async fn grown_snapshot(&self, saving: &mut Saving<'_>, file: &StagingFile) -> Result<Option<Snapshot>> {
+        let live = saving.inode();
         let begun = Instant::now();
         let remote = !self.store.stores_at_home();
         for _ in 0..TRIES {
@@ -313,7 +321,7 @@ impl Volume {
                 growth,
             }));
         }
-        self.ungrow(live).await?;
+        self.ungrow(saving).await?;
         Ok(None)
     }
 
@@ -331,11 +339,11 @@ impl Volume {
         }
     }
 
-    /// The store did not put base and tail together: from here on all bytes are sent. Holds the save lock.
-    pub(super) async fn cannot_grow(&self, live: &Live, error: &Error) -> Result<()> {
+    /// The store did not put base and tail together: from here on all bytes are sent.
+    pub(super) async fn cannot_grow(&self, saving: &mut Saving<'_>, error: &Error) -> Result<()> {
         let times = self.growing.refusals.fetch_add(1, Ordering::Relaxed) + 1;
-        tracing::info!(ino = %live.ino, times, error = %error, "appended bytes could not be sent alone");
-        self.ungrow(live).await
+        tracing::info!(ino = %saving.inode().ino, times, error = %error, "appended bytes could not be sent alone");
+        self.ungrow(saving).await
     }
 
     /// Keeps a grown staging file for the next append instead of giving it to the settler; gives it back when it is not one.

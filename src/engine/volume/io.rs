@@ -218,15 +218,15 @@ impl Volume {
     }
 
     /// Before something looks at the staging file itself.
-    pub(super) async fn make_whole(&self, live: &Live) -> Result<()> {
+    pub(super) async fn make_whole(&self, live: &Arc<Live>) -> Result<()> {
         let sparse = |live: &Live| {
             live.state.lock().staged.as_ref().is_some_and(|s| s.grown.as_ref().is_some_and(Grown::is_sparse))
         };
         if !sparse(live) {
             return Ok(());
         }
-        let _saving = live.saving().await;
-        self.ungrow(live).await
+        let mut saving = live.saving().await;
+        self.ungrow(&mut saving).await
     }
 
     pub(super) fn writable(&self, fh: u64) -> Result<(Arc<Live>, StagingFile)> {

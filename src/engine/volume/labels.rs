@@ -270,7 +270,7 @@ impl Volume {
         let session = self.session_name(live.session).await?;
         let (labels, place) = {
             let st = live.state.lock();
-            (st.labels.clone(), st.pending.clone())
+            (st.labels.clone(), st.identity.draft().cloned())
         };
         let mut filename = Vec::new();
         if let Some(place) = place {

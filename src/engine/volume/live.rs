@@ -87,22 +87,91 @@ pub struct Pending {
     pub replaces: bool,
 }
 
+/// What an inode is to the catalog. It decides what a save, a rename and a removal mean for it.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// Never committed: its name is in the overlay, its first save gives it its place in the catalog.
+    Draft(Pending),
+    /// The catalog has it under some name.
+    Cataloged,
+    /// Made without a name, and not linked yet: see [`super::nameless`]. Nothing of it is saved.
+    Tmpfile,
+    /// No name is left: nothing of it is saved. With an error: its first bytes were refused for good, and its name given up.
+    Unlinked(Option<Error>),
+    /// Its staging file lies in the scratch tree: it is no artifact, and nothing of it is saved.
+    Scratch,
+}
+
+impl Identity {
+    /// Where its first commit will put it.
+    pub fn draft(&self) -> Option<&Pending> {
+        if let Identity::Draft(pending) = self { Some(pending) } else { None }
+    }
+
+    /// The catalog knows nothing of it yet: its first commit is to come, and perhaps its name.
+    pub fn is_unborn(&self) -> bool {
+        matches!(self, Identity::Draft(_) | Identity::Tmpfile)
+    }
+
+    /// No name leads to it, not even one of scratch.
+    pub fn has_no_name(&self) -> bool {
+        matches!(self, Identity::Tmpfile | Identity::Unlinked(_))
+    }
+
+    pub fn is_scratch(&self) -> bool {
+        matches!(self, Identity::Scratch)
+    }
+
+    /// Why its name was given up.
+    pub fn refused(&self) -> Option<&Error> {
+        if let Identity::Unlinked(Some(why)) = self { Some(why) } else { None }
+    }
+
+    /// Its first commit is done. What lost its name while that was on its way stays without.
+    pub fn commit(&mut self) {
+        if let Identity::Draft(_) = self {
+            *self = Identity::Cataloged;
+        }
+    }
+
+    /// Its last name is gone. What was refused before stays so: whoever writes to it has to hear of it.
+    pub fn unlink(&mut self) {
+        if !matches!(self, Identity::Unlinked(_)) {
+            *self = Identity::Unlinked(None);
+        }
+    }
+
+    /// Its name is given up, for good, if it never was committed: then where it was to be.
+    pub fn refuse(&mut self, why: Error) -> Option<Pending> {
+        match std::mem::replace(self, Identity::Cataloged) {
+            Identity::Draft(pending) => {
+                *self = Identity::Unlinked(Some(why));
+                Some(pending)
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// Whether a save may give it a place, and who has to hear of what is not saved.
+    pub fn naming(&self) -> Naming {
+        match self {
+            Identity::Draft(_) | Identity::Cataloged => Naming::Named,
+            Identity::Unlinked(Some(_)) => Naming::Refused,
+            Identity::Tmpfile | Identity::Unlinked(None) | Identity::Scratch => Naming::Nameless,
+        }
+    }
+}
+
 /// Guarded by [`Live::state`].
 pub struct State {
     pub handles: usize,
     pub writers: usize,
     pub io: Io,
     pub staged: Option<Staged>,
-    /// Set until the first commit.
-    pub pending: Option<Pending>,
-    /// No name is left, or there is none yet: nothing of it is to be saved.
-    pub orphan: bool,
-    /// Made without a name, and not linked yet: see [`super::nameless`]. Then `orphan` as well.
-    pub nameless: bool,
-    /// Why its first bytes were refused for good, and its name given up. Then `orphan` as well.
-    pub refused: Option<Error>,
-    /// Its staging file lies in the scratch tree: it is no artifact and nothing of it is to be saved.
-    pub scratch: bool,
+    pub identity: Identity,
     /// Kept while the release is being worked on or a mapping lives on.
     pub lingering: bool,
     pub mode: u32,
@@ -124,11 +193,26 @@ pub struct State {
     pub name: Vec<u8>,
 }
 
-/// One inode. `save` is held by whoever saves it or changes its name.
+/// The save lock of an inode, held: by whoever saves it, changes its name, or does to its staging file what a save must not meet.
+/// What needs the lock takes `&mut Saving`, so that no caller can forget it or have another inode's.
+pub struct Saving<'a> {
+    inode: &'a Arc<Live>,
+    _held: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl<'a> Saving<'a> {
+    /// The inode that is locked.
+    pub fn inode(&self) -> &'a Arc<Live> {
+        self.inode
+    }
+}
+
+/// One inode.
 pub struct Live {
     pub ino: Ino,
     pub session: SessionId,
-    pub save: tokio::sync::Mutex<()>,
+    /// See [`Saving`].
+    save: tokio::sync::Mutex<()>,
     /// The clock of who holds it, for those who wait.
     saver: Mutex<Option<Arc<Clock>>>,
     pub state: Mutex<State>,
@@ -146,11 +230,7 @@ impl State {
             writers: 0,
             io: Io::None,
             staged: None,
-            pending: None,
-            orphan: false,
-            nameless: false,
-            refused: None,
-            scratch: false,
+            identity: Identity::Cataloged,
             lingering: false,
             mode: 0,
             uid: 0,
@@ -173,16 +253,8 @@ impl State {
         Self { staged: Some(staged), mode, uid, gid, labels, ..Self::unopened(now) }
     }
 
-    pub fn naming(&self) -> Naming {
-        match (&self.refused, self.orphan || self.scratch) {
-            (Some(_), _) => Naming::Refused,
-            (None, true) => Naming::Nameless,
-            (None, false) => Naming::Named,
-        }
-    }
-
     pub fn idle(&self) -> bool {
-        self.handles == 0 && self.staged.is_none() && self.pending.is_none() && !self.lingering
+        self.handles == 0 && self.staged.is_none() && self.identity.draft().is_none() && !self.lingering
     }
 
     /// mtime: what `utimens` said, unless a write came after it.
@@ -207,8 +279,8 @@ impl Live {
         }
     }
 
-    /// Takes [`Live::save`]. Who waits gets on as far as the one who holds it does.
-    pub async fn saving(&self) -> tokio::sync::MutexGuard<'_, ()> {
+    /// Takes the save lock. Who waits gets on as far as the one who holds it does.
+    pub async fn saving(self: &Arc<Self>) -> Saving<'_> {
         let mut taken = std::pin::pin!(self.save.lock());
         let guard = loop {
             let holder = self.saver.lock().clone();
@@ -222,7 +294,12 @@ impl Live {
             }
         };
         *self.saver.lock() = moved::current();
-        guard
+        Saving { inode: self, _held: guard }
+    }
+
+    /// Takes the save lock if nobody has it.
+    pub fn try_saving(self: &Arc<Self>) -> Option<Saving<'_>> {
+        self.save.try_lock().ok().map(|held| Saving { inode: self, _held: held })
     }
 
     pub fn writes(&self) -> u64 {
@@ -230,19 +307,18 @@ impl Live {
     }
 
     pub fn is_pending(&self) -> bool {
-        self.state.lock().pending.is_some()
+        self.state.lock().identity.draft().is_some()
     }
 
     /// The catalog knows nothing of it yet: its first commit is to come, and perhaps its name.
     pub fn is_unborn(&self) -> bool {
-        let st = self.state.lock();
-        st.pending.is_some() || st.nameless
+        self.state.lock().identity.is_unborn()
     }
 
     /// Bytes are there that were not committed yet.
     pub fn is_writing(&self) -> bool {
         let st = self.state.lock();
-        let Some(staged) = &st.staged else { return st.pending.is_some() };
+        let Some(staged) = &st.staged else { return st.identity.draft().is_some() };
         match (&staged.saved, staged.file.stamp()) {
             (Some(saved), Ok(stamp)) => saved.stamp != stamp || saved.writes != self.writes(),
             _ => true,

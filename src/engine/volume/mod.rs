@@ -25,7 +25,7 @@
 //! while such a reader is there goes through the daemon.
 //!
 //! # Lock order
-//! `Live::save` (async, may be held across an upload: it is one inode's own) → `Overlay` → `Live::state` → `Handles`.
+//! The save lock ([`live::Saving`]; async, may be held across an upload: it is one inode's own) → `Overlay` → `Live::state` → `Handles`.
 //! The last three are short and never held across an await.
 //!
 //! # At a crash

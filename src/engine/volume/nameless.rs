@@ -14,7 +14,7 @@ use crate::staging::file::StagingFile;
 use crate::staging::journal::Record;
 
 use super::attr::Attr;
-use super::live::{Live, Pending, State};
+use super::live::{Identity, Live, Pending, State};
 use super::open::{OpenMode, Opened};
 use super::overlay::Entry;
 use super::tree::inherit;
@@ -46,7 +46,7 @@ impl Volume {
         let file = StagingFile::create(&self.staging, &self.staging_name(ino))?;
         let labels = self.labels_of(caller).await;
         let newborn = State::newborn(file, labels, mode, (caller.uid, gid), self.now());
-        let state = State { orphan: true, nameless: true, nlink: 0, ..newborn };
+        let state = State { identity: Identity::Tmpfile, nlink: 0, ..newborn };
         let pinned = self.pin(ino, || Live::new(ino, node.session, state));
         let live = &pinned.live;
         let opened = match self.admit(live, open, None).await {
@@ -63,7 +63,7 @@ impl Volume {
     pub(super) async fn link_nameless(&self, ino: Ino, parent: Ino, name: &Name) -> Result<Option<Attr>> {
         let Some(live) = self.live_of(ino) else { return Ok(None) };
         let _saving = live.saving().await;
-        if !live.state.lock().nameless {
+        if !matches!(live.state.lock().identity, Identity::Tmpfile) {
             return Ok(None);
         }
         if self.may_name(parent, name).await?.session != live.session {
@@ -95,12 +95,10 @@ impl Volume {
         self.journal.append(&record)?;
         {
             let mut st = live.state.lock();
-            st.nameless = false;
-            st.orphan = false;
             st.nlink = 1;
             st.ctime = now;
             st.name = name.as_bytes().to_vec();
-            st.pending = Some(Pending { parent, name: name.clone(), cookie, named: now, replaces: false });
+            st.identity = Identity::Draft(Pending { parent, name: name.clone(), cookie, named: now, replaces: false });
         }
         self.overlay.lock().insert(parent, name.clone(), Entry { cookie, live: live.clone() }, now);
         self.attr_of_pending(&live).map(Some)

@@ -20,7 +20,7 @@ use super::attr::Attr;
 use super::grow::Grown;
 use super::handles::Handle;
 use super::hidden;
-use super::live::{Backing, Io, Live, Pending, Saved, Staged, State};
+use super::live::{Backing, Identity, Io, Live, Pending, Saved, Saving, Staged, State};
 use super::overlay::Entry;
 use super::save::blocking;
 use super::setattr::SET_ID;
@@ -178,7 +178,7 @@ impl Volume {
             labels: Box::new(labels.clone()),
         })?;
         let state = State {
-            pending: Some(Pending { parent, name: name.clone(), cookie, named: now, replaces: false }),
+            identity: Identity::Draft(Pending { parent, name: name.clone(), cookie, named: now, replaces: false }),
             name: name.as_bytes().to_vec(),
             ..State::newborn(file, labels, mode, (caller.uid, gid), now)
         };
@@ -199,8 +199,8 @@ impl Volume {
         let content = node.and_then(|n| n.content).map(|(_, hash)| hash);
         if mode.write {
             // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
-            let saving = live.saving().await;
-            if live.state.lock().refused.is_some() {
+            let mut saving = live.saving().await;
+            if live.state.lock().identity.refused().is_some() {
                 return Err(Error::not_found("the file was not kept"));
             }
             if live.is_unborn() {
@@ -210,20 +210,20 @@ impl Volume {
             if live.state.lock().staged.is_none() {
                 // Looked up again: whoever held the lock before us may have committed newer bytes.
                 let node = self.store.catalog.node(live.ino, self.now()).await?;
-                self.stage(live, node.as_ref(), mode, caller).await?;
+                self.stage(&mut saving, node.as_ref(), mode, caller).await?;
             } else {
                 beside_another = Some(self.labels_of(caller).await);
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
                 let guarded = live.state.lock().staged.as_ref().is_some_and(|s| s.grown.is_some());
                 if !guarded {
-                    match self.preserve(live).await {
-                        Err(e) if e.kind == Kind::Corrupt => self.save_holding(live, Why::Overtaken, &saving).await?,
+                    match self.preserve(&mut saving).await {
+                        Err(e) if e.kind == Kind::Corrupt => self.save_holding(&mut saving, Why::Overtaken).await?,
                         done => done?,
                     }
                 }
                 if mode.truncate {
-                    self.ungrow(live).await?;
-                    self.truncate_staged(live, 0)?;
+                    self.ungrow(&mut saving).await?;
+                    self.truncate_staged(&mut saving, 0)?;
                 }
             }
             if mode.truncate && caller.uid != 0 {
@@ -256,14 +256,15 @@ impl Volume {
         Ok(opened)
     }
 
-    /// Gives the inode a staging file with its present content (none with `O_TRUNC`). Holds the save lock.
+    /// Gives the inode a staging file with its present content (none with `O_TRUNC`).
     async fn stage(
         self: &Arc<Self>,
-        live: &Arc<Live>,
+        saving: &mut Saving<'_>,
         node: Option<&Node>,
         mode: OpenMode,
         caller: Caller,
     ) -> Result<()> {
+        let live = saving.inode();
         let node = node.ok_or_else(|| Error::not_found("the file is gone"))?;
         let place = self.store.catalog.place(live.ino).await?;
         let (parent, name) = place.ok_or_else(|| Error::not_found("the file is gone"))?;
@@ -293,7 +294,7 @@ impl Volume {
             self.journal.append(&Record::Committed { file: file.name.clone(), size, hash })?;
         }
         let content = if warm.is_none() && !mode.truncate {
-            Box::pin(self.bring(live, &file, node, append)).await?
+            Box::pin(self.bring(saving, &file, node, append)).await?
         } else {
             Content::default()
         };
@@ -306,10 +307,10 @@ impl Volume {
     }
 
     /// Brings the content of `node`, or of what took its place by now, into a new staging file.
-    async fn bring(&self, live: &Live, file: &StagingFile, node: &Node, append: bool) -> Result<Content> {
+    async fn bring(&self, saving: &mut Saving<'_>, file: &StagingFile, node: &Node, append: bool) -> Result<Content> {
         let (mut node, mut round) = (node.clone(), 0);
         loop {
-            match Box::pin(self.bring_of(live, file, &node, append)).await {
+            match Box::pin(self.bring_of(saving, file, &node, append)).await {
                 Err(e) => node = self.overtaken(&node, &e, round).await?.ok_or(e)?,
                 done => return done,
             }
@@ -318,9 +319,15 @@ impl Volume {
         }
     }
 
-    async fn bring_of(&self, live: &Live, file: &StagingFile, node: &Node, append: bool) -> Result<Content> {
+    async fn bring_of(
+        &self,
+        saving: &mut Saving<'_>,
+        file: &StagingFile,
+        node: &Node,
+        append: bool,
+    ) -> Result<Content> {
         let Some((_, hash)) = node.content else { return Ok(Content::default()) };
-        let grown = if append { self.grow(file, node).await? } else { None };
+        let grown = if append { self.grow(saving, file, node).await? } else { None };
         let mut follower = None;
         if grown.is_none() {
             self.fill(file, node).await?;
@@ -329,7 +336,7 @@ impl Volume {
         let stamp = file.stamp()?;
         let saved = Some(Saved {
             stamp,
-            writes: live.writes(),
+            writes: saving.inode().writes(),
             hash,
             size: node.size,
             artifact: None,
@@ -383,7 +390,7 @@ impl Volume {
                             && self.passthrough.load(Ordering::Relaxed)
                             && !mode.append
                             // The limit of scratch is kept by the daemon.
-                            && !st.scratch
+                            && !st.identity.is_scratch()
                             && st.mode & SET_ID == 0
                             && staged.grown.is_none() =>
                     {

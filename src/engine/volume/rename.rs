@@ -11,7 +11,7 @@ use crate::artifact::{Error, Kind, Result};
 use crate::catalog::RenameMode;
 use crate::staging::journal::Record;
 
-use super::live::Pending;
+use super::live::{Identity, Pending};
 use super::overlay::Entry;
 use super::tree::Found;
 use super::{Caller, Volume};
@@ -131,7 +131,8 @@ impl Volume {
         };
         let file = {
             let mut st = live.state.lock();
-            st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: now, replaces: false });
+            st.identity =
+                Identity::Draft(Pending { parent: to.0, name: to.1.clone(), cookie, named: now, replaces: false });
             st.name = to.1.as_bytes().to_vec();
             st.ctime = now;
             st.staged.as_ref().map(|s| s.file.name.clone())

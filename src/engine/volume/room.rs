@@ -80,14 +80,14 @@ impl Volume {
         }
         let (own, mine) = {
             let st = live.state.lock();
-            if st.scratch {
+            if st.identity.is_scratch() {
                 return Ok(());
             }
             // What the catalog counts of it already; of a file without a name it counts nothing.
             let own = match st.staged.as_ref().and_then(|s| s.saved.as_ref()) {
-                _ if st.orphan => 0,
+                _ if st.identity.has_no_name() => 0,
                 Some(saved) => saved.size,
-                None if st.pending.is_some() => 0,
+                None if st.identity.draft().is_some() => 0,
                 None => st.size,
             };
             (own, st.charge.bytes())
@@ -107,7 +107,7 @@ impl Volume {
     /// What was written is committed: the catalog counts it now.
     pub(super) fn settle_charge(live: &Live) {
         let mut st = live.state.lock();
-        if !st.orphan {
+        if !st.identity.has_no_name() {
             st.charge.set(0);
         }
     }

@@ -22,7 +22,7 @@ use super::Volume;
 use super::attr::sparse;
 use super::grow::Growth;
 use super::handles::Handle;
-use super::live::{Io, Live, Saved, Staged};
+use super::live::{Io, Live, Saved, Saving, Staged};
 
 /// Up to this size reading and hashing take tens of microseconds: done where we are.
 pub(super) const AT_ONCE: u64 = 128 << 10;
@@ -50,26 +50,22 @@ impl Volume {
     /// What [`crate::engine::store::Store::ingest`] says. After `StoreUnavailable` the bytes stay in staging, journaled, and
     /// are retried in the background.
     pub async fn save(self: &Arc<Self>, live: &Arc<Live>, why: Why) -> Result<()> {
-        let saving = live.saving().await;
-        self.save_holding(live, why, &saving).await
+        let mut saving = live.saving().await;
+        self.save_holding(&mut saving, why).await
     }
 
     /// The same, for who holds the save lock already: what he did to the staging file is saved before anyone else can
     /// part from it.
-    pub(super) async fn save_holding(
-        self: &Arc<Self>,
-        live: &Arc<Live>,
-        why: Why,
-        _saving: &tokio::sync::MutexGuard<'_, ()>,
-    ) -> Result<()> {
+    pub(super) async fn save_holding(self: &Arc<Self>, saving: &mut Saving<'_>, why: Why) -> Result<()> {
+        let live = saving.inode();
         for attempt in 1.. {
             let Some((file, stamp)) = self.unsaved(live, why)? else { break };
             let stamp = self.fence(live, &file, stamp).await?;
-            let snapshot = match self.grown_snapshot(live, &file).await? {
+            let snapshot = match self.grown_snapshot(saving, &file).await? {
                 Some(snapshot) => snapshot,
                 None => self.snapshot(live, file, stamp).await?,
             };
-            if self.already_saved(live, &snapshot) {
+            if self.already_saved(saving, &snapshot) {
                 break;
             }
             live.state.lock().meanwhile.get_or_insert_default();
@@ -79,7 +75,7 @@ impl Volume {
             match self.store.ingest(source, meta).await {
                 Ok(done) => {
                     let goes_on = why.goes_on(Self::last_maker(live));
-                    self.saved(live, &snapshot, birth.as_ref(), &done, why)?;
+                    self.saved(saving, &snapshot, birth.as_ref(), &done, why)?;
                     if let Some(birth) = birth.as_ref().filter(|_| done.committed.ino != live.ino) {
                         self.drop_cached_name(birth.parent, birth.name.clone()).await;
                     }
@@ -92,7 +88,7 @@ impl Volume {
                     if guarded || !goes_on {
                         return Ok(());
                     }
-                    match self.preserve(live).await {
+                    match self.preserve(saving).await {
                         // Written over already: what stands there now is saved in its place.
                         Err(e) if e.kind == Kind::Corrupt && attempt < TRIES => {}
                         done => return done,
@@ -106,10 +102,10 @@ impl Volume {
                     return Ok(());
                 }
                 Err(e) if e.kind == Kind::Unsupported && snapshot.growth.is_some() => {
-                    self.cannot_grow(live, &e).await?;
+                    self.cannot_grow(saving, &e).await?;
                 }
                 Err(e) => {
-                    self.failed(live, &snapshot, &e);
+                    self.failed(saving, &snapshot, &e);
                     return Err(e);
                 }
             }
@@ -133,7 +129,7 @@ impl Volume {
 
     fn seen(&self, live: &Live, st: &super::live::State, staged: &Staged, stamp: Stamp) -> Seen {
         let bytes = self.state_of_bytes(live, staged, &st.io, stamp);
-        Seen { size: stamp.size, bytes, writers: st.writers, naming: st.naming() }
+        Seen { size: stamp.size, bytes, writers: st.writers, naming: st.identity.naming() }
     }
 
     /// The one way to answer a close or an fsync of a writer with success. Whatever led here: bytes that will not be kept are told.
@@ -150,7 +146,7 @@ impl Volume {
             return Ok(());
         }
         let lacks = || Error::internal("a file that is open for writing lost its staging file");
-        let error = st.refused.clone().unwrap_or_else(lacks);
+        let error = st.identity.refused().cloned().unwrap_or_else(lacks);
         tracing::error!(ino = %live.ino, ?why, error = %error, "about to acknowledge bytes that are not kept");
         Err(error)
     }
@@ -272,10 +268,11 @@ impl Volume {
     }
 
     /// Same bytes as committed last from here: remember the new stamp, commit nothing.
-    fn already_saved(&self, live: &Live, snapshot: &Snapshot) -> bool {
+    fn already_saved(&self, saving: &mut Saving<'_>, snapshot: &Snapshot) -> bool {
+        let live = saving.inode();
         let doubtful = self.doubtful(&snapshot.stamp);
         let mut st = live.state.lock();
-        if st.pending.is_some() || st.mtime_set.is_some() {
+        if st.identity.draft().is_some() || st.mtime_set.is_some() {
             return false;
         }
         let Some(saved) = st.staged.as_mut().and_then(|s| s.saved.as_mut()) else { return false };
@@ -297,7 +294,7 @@ impl Volume {
     fn commit_meta(&self, live: &Live, snapshot: &Snapshot, why: Why) -> CommitMeta {
         let mtime = live.commit_mtime(&snapshot.stamp);
         let st = live.state.lock();
-        let birth = st.pending.as_ref().map(|p| Birth {
+        let birth = st.identity.draft().map(|p| Birth {
             parent: p.parent,
             name: p.name.clone(),
             cookie: p.cookie,
@@ -317,9 +314,9 @@ impl Volume {
             labels: self.labels_for(why, &st.labels),
             mtime,
             stat: FileStat {
-                atime: st.pending.as_ref().map(|_| st.atime),
+                atime: st.identity.draft().map(|_| st.atime),
                 ctime: Some(st.ctime.max(snapshot.stamp.ctime)),
-                named: st.pending.as_ref().map(|p| p.named),
+                named: st.identity.draft().map(|p| p.named),
                 blocks: sparse(snapshot.stamp.size, snapshot.stamp.blocks),
             },
             hashing: snapshot.hashing,
@@ -367,17 +364,18 @@ impl Volume {
 
     fn saved(
         &self,
-        live: &Arc<Live>,
+        saving: &mut Saving<'_>,
         snapshot: &Snapshot,
         birth: Option<&Birth>,
         done: &Ingested,
         why: Why,
     ) -> Result<()> {
+        let live = saving.inode();
         let doubtful = self.doubtful(&snapshot.stamp);
         let maker = why.maker(self.handles.next());
         let (file, old) = {
             let mut st = live.state.lock();
-            st.pending = None;
+            st.identity.commit();
             st.lingering = false;
             st.size = snapshot.digest.size;
             // Environment, explicit labels and attributes are the catalog's from here on.
@@ -420,7 +418,8 @@ impl Volume {
     }
 
     /// `close` could not store the bytes: they stay, and the record says what to do with them.
-    fn failed(&self, live: &Arc<Live>, snapshot: &Snapshot, error: &Error) {
+    fn failed(&self, saving: &mut Saving<'_>, snapshot: &Snapshot, error: &Error) {
+        let live = saving.inode();
         tracing::warn!(ino = %live.ino, bytes = snapshot.digest.size, error = %error, "file could not be saved");
         if super::close::final_refusal(error.kind) {
             return;

@@ -10,7 +10,7 @@ use crate::artifact::{Error, Kind, Result};
 use crate::catalog::AttrChange;
 
 use super::attr::Attr;
-use super::live::Live;
+use super::live::{Live, Saving};
 use super::open::OpenMode;
 use super::{Caller, Volume, hidden};
 
@@ -119,7 +119,7 @@ impl Volume {
             let only_here = {
                 let mut st = live.state.lock();
                 apply(&mut st, set, now)?;
-                st.pending.is_some() || st.orphan
+                st.identity.is_unborn() || st.identity.has_no_name()
             };
             if only_here {
                 return Ok(());
@@ -154,16 +154,16 @@ impl Volume {
             if !live.is_pending() {
                 self.refuse_sealed(live.session).await?;
             }
-            let saving = live.saving().await;
+            let mut saving = live.saving().await;
             if live.state.lock().staged.is_some() {
                 if fh.is_none() {
-                    self.preserve(&live).await?;
+                    self.preserve(&mut saving).await?;
                 }
-                self.ungrow(&live).await?;
-                self.truncate_staged(&live, size)?;
+                self.ungrow(&mut saving).await?;
+                self.truncate_staged(&mut saving, size)?;
                 // Through a path on a file that lingers after its last close: no close will come to save it.
                 let unowned = fh.is_none() && live.state.lock().writers == 0;
-                return if unowned { self.save_holding(&live, Why::Birth, &saving).await } else { Ok(()) };
+                return if unowned { self.save_holding(&mut saving, Why::Birth).await } else { Ok(()) };
             }
         }
         // truncate(2) on a closed file: an open, a cut and a close.
@@ -173,9 +173,9 @@ impl Volume {
             if size > 0
                 && let Some(live) = self.live_of(ino)
             {
-                let _saving = live.saving().await;
-                self.ungrow(&live).await?;
-                self.truncate_staged(&live, size)?;
+                let mut saving = live.saving().await;
+                self.ungrow(&mut saving).await?;
+                self.truncate_staged(&mut saving, size)?;
             }
             if let Some(live) = self.live_of(ino) {
                 self.save(&live, Why::Birth).await?;
@@ -187,8 +187,9 @@ impl Volume {
         cut
     }
 
-    /// Cuts or extends the staging file. Holds the save lock.
-    pub(super) fn truncate_staged(&self, live: &Live, size: u64) -> Result<()> {
+    /// Cuts or extends the staging file.
+    pub(super) fn truncate_staged(&self, saving: &mut Saving<'_>, size: u64) -> Result<()> {
+        let live = saving.inode();
         let mut st = live.state.lock();
         let Some(staged) = st.staged.as_mut() else { return Ok(()) };
         Self::count_write(live);

@@ -309,8 +309,8 @@ impl Volume {
         if removed.nlink == 0
             && let Some(live) = self.live_of(removed.ino)
         {
-            let saving = live.saving().await;
-            if let Err(e) = self.preserve(&live).await {
+            let mut saving = live.saving().await;
+            if let Err(e) = self.preserve(&mut saving).await {
                 // The settler has it still, as long as nobody writes.
                 tracing::warn!(ino = %live.ino, error = %e, "a deleted file's bytes are not in the store yet");
             }
@@ -322,7 +322,7 @@ impl Volume {
     pub(super) fn orphan(&self, live: &Arc<Live>) {
         {
             let mut st = live.state.lock();
-            st.orphan = true;
+            st.identity.unlink();
             st.nlink = 0;
             // The catalog counts it no more; as long as it is open here its bytes take room all the same.
             if st.handles > 0
@@ -331,7 +331,6 @@ impl Volume {
                 st.charge = Charge::of(self.store.ledger());
                 st.charge.set(meta.len());
             }
-            st.pending = None;
             st.ctime = self.now();
         }
         self.drop_staging_if_closed(live);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::artifact::ids::{BlobHash, Ino, SessionId};
+use crate::artifact::openfile::Naming;
 use crate::artifact::record::{BlobPlace, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::{BlobKey, Body};
@@ -90,11 +91,13 @@ impl Volume {
         let live: Vec<_> = self.live.lock().values().cloned().collect();
         for live in live {
             let st = live.state.lock();
-            if st.scratch {
+            if st.identity.is_scratch() {
                 continue;
             }
             report.writing += u64::from(st.writers > 0);
-            let Some(staged) = st.staged.as_ref().filter(|_| st.handles == 0 && !st.orphan) else { continue };
+            let Some(staged) = st.staged.as_ref().filter(|_| st.handles == 0 && !st.identity.has_no_name()) else {
+                continue;
+            };
             // A staging file that cannot be asked has a worse problem than its place in a list.
             let Ok(stamp) = staged.file.stamp() else { continue };
             if staged.saved.as_ref().is_some_and(|s| s.stamp == stamp) {
@@ -115,10 +118,13 @@ impl Volume {
         let live: Vec<_> = self.live.lock().values().cloned().collect();
         for live in live {
             // A save at work has the follower itself.
-            let Ok(_saving) = live.save.try_lock() else { continue };
+            let Some(_saving) = live.try_saving() else { continue };
             let work = {
                 let mut st = live.state.lock();
-                if st.writers == 0 || st.orphan || st.scratch || st.staged.as_ref().is_some_and(|s| s.grown.is_some()) {
+                if st.writers == 0
+                    || st.identity.naming() != Naming::Named
+                    || st.staged.as_ref().is_some_and(|s| s.grown.is_some())
+                {
                     continue;
                 }
                 let Some(staged) = st.staged.as_mut() else { continue };
@@ -155,7 +161,7 @@ impl Volume {
     async fn part_from_writers(self: &Arc<Self>) {
         let live: Vec<_> = self.live.lock().values().cloned().collect();
         for live in live {
-            let Ok(_saving) = live.save.try_lock() else { continue };
+            let Some(mut saving) = live.try_saving() else { continue };
             let at_rest = {
                 let st = live.state.lock();
                 let saved = st.staged.as_ref().and_then(|s| s.saved.as_ref().map(|saved| (saved, s.file.stamp())));
@@ -168,7 +174,7 @@ impl Volume {
                             && saved.writes == live.writes()
                     })
             };
-            if at_rest && let Err(e) = self.preserve(&live).await {
+            if at_rest && let Err(e) = self.preserve(&mut saving).await {
                 // Tried again at the next look; until then the bytes are where they were.
                 tracing::debug!(ino = %live.ino, error = %e, "a version stays in its staging file");
             }
@@ -201,8 +207,8 @@ impl Volume {
     }
 
     /// A new writer is about to change bytes that the catalog says live in this staging file: they go to the store first.
-    /// Holds the save lock.
-    pub(super) async fn preserve(&self, live: &super::live::Live) -> Result<()> {
+    pub(super) async fn preserve(&self, saving: &mut super::live::Saving<'_>) -> Result<()> {
+        let live = saving.inode();
         let hash = {
             let st = live.state.lock();
             // The one writer there was saves over its own version.

@@ -12,7 +12,7 @@ use crate::artifact::{Error, Kind, Result};
 use crate::staging::file::StagingFile;
 
 use super::super::attr::Attr;
-use super::super::live::{Live, Staged, State};
+use super::super::live::{Identity, Live, Staged, State};
 use super::super::open::{OpenMode, Opened};
 use super::super::{Caller, Volume};
 use super::names::{attr_of, own};
@@ -73,7 +73,7 @@ impl Volume {
         }
         let pinned = self.pin(ino, || Live::new(ino, session, idle(self.now())));
         let live = &pinned.live;
-        let _saving = live.saving().await;
+        let mut saving = live.saving().await;
         if live.state.lock().staged.is_none() {
             let path = self.scratch.path(ino)?;
             let file = open_rw(&path)?;
@@ -86,7 +86,7 @@ impl Volume {
             st.staged = Some(Staged { file, saved: None, mappable: false, follower: None, grown: None, copied: None });
         }
         if mode.truncate {
-            self.truncate_staged(live, 0)?;
+            self.truncate_staged(&mut saving, 0)?;
         }
         self.admit(live, mode, None).await
     }
@@ -95,7 +95,7 @@ impl Volume {
     pub(in super::super) fn scratch_may_write(&self, live: &Live, offset: u64, len: u64) -> Result<()> {
         let file = {
             let st = live.state.lock();
-            if !st.scratch {
+            if !st.identity.is_scratch() {
                 return Ok(());
             }
             match &st.staged {
@@ -114,7 +114,7 @@ impl Volume {
     pub(in super::super) fn scratch_released(&self, live: &Arc<Live>) -> bool {
         {
             let mut st = live.state.lock();
-            if !st.scratch {
+            if !st.identity.is_scratch() {
                 return false;
             }
             if st.handles > 0 {
@@ -152,5 +152,5 @@ pub(super) fn open_rw(path: &Path) -> Result<File> {
 }
 
 pub(super) fn idle(now: crate::artifact::time::Timestamp) -> State {
-    State { scratch: true, ..State::unopened(now) }
+    State { identity: Identity::Scratch, ..State::unopened(now) }
 }

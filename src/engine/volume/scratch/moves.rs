@@ -20,7 +20,7 @@ use crate::staging::journal::Record;
 use super::super::Volume;
 use super::super::attr::Attr;
 use super::super::labels::label_from_scratch;
-use super::super::live::{Live, Pending, Staged};
+use super::super::live::{Identity, Live, Pending, Staged};
 use super::super::save::blocking;
 use super::super::tree::Found;
 use super::known::id_of;
@@ -189,7 +189,7 @@ impl Volume {
         let attr = attr_of(ino, meta);
         let pinned = self.pin(ino, || Live::new(ino, session, content::idle(self.now())));
         let live = pinned.live.clone();
-        let saving = live.saving().await;
+        let mut saving = live.saving().await;
         let staged = StagingFile {
             name: self.staging_name(ino),
             path: std::path::PathBuf::new(),
@@ -204,7 +204,7 @@ impl Volume {
         chmod(&staged.path, 0o600)?;
         let handles = self.enter_staging(&live, staged.clone(), to, cookie, &attr, labels);
         let why = if handles == 0 { Why::Release(0) } else { Why::Birth };
-        let saved = self.save_holding(&live, why, &saving).await;
+        let saved = self.save_holding(&mut saving, why).await;
         if let Err(e) = saved {
             self.leave_staging(&live, &staged, &path, attr.mode)?;
             drop(saving);
@@ -236,8 +236,8 @@ impl Volume {
         let mut st = live.state.lock();
         let mappable = st.staged.as_ref().is_some_and(|s| s.mappable);
         st.staged = Some(Staged { file, saved: None, mappable, follower: None, grown: None, copied: None });
-        st.pending = Some(Pending { parent: to.0, name: to.1.clone(), cookie, named: self.now(), replaces: true });
-        st.scratch = false;
+        st.identity =
+            Identity::Draft(Pending { parent: to.0, name: to.1.clone(), cookie, named: self.now(), replaces: true });
         (st.mode, st.uid, st.gid, st.nlink) = (attr.mode, attr.uid, attr.gid, 1);
         (st.atime, st.ctime) = (attr.atime, self.now());
         st.labels = labels;
@@ -250,8 +250,7 @@ impl Volume {
         fs::rename(&staged.path, path).map_err(|e| Error::io(path, &e))?;
         {
             let mut st = live.state.lock();
-            st.scratch = true;
-            st.pending = None;
+            st.identity = Identity::Scratch;
             st.lingering = false;
             if let Some(staged) = st.staged.as_mut() {
                 path.clone_into(&mut staged.file.path);
@@ -364,7 +363,7 @@ impl Volume {
         let _saving = live.saving().await;
         let (staged, mode, uid, gid) = {
             let st = live.state.lock();
-            let (Some(staged), Some(_)) = (&st.staged, &st.pending) else { return Ok(false) };
+            let (Some(staged), Some(_)) = (&st.staged, st.identity.draft()) else { return Ok(false) };
             (staged.file.clone(), st.mode, st.uid, st.gid)
         };
         self.replace_in_tree(to, &dst)?;
@@ -382,8 +381,7 @@ impl Volume {
         self.scratch.know(to, id_of(&meta), live.ino, cookie, live.session)?;
         let closed = {
             let mut st = live.state.lock();
-            st.scratch = true;
-            st.pending = None;
+            st.identity = Identity::Scratch;
             st.name = to.1.as_bytes().to_vec();
             if let Some(s) = st.staged.as_mut() {
                 s.file.path = dst;
@@ -560,7 +558,7 @@ impl Volume {
         let pinned = self.pin(fresh, || Live::new(fresh, session, content::idle(self.now())));
         let live = pinned.live.clone();
         self.enter_staging(&live, staged, (parent, name), cookie, &attr, labels);
-        if let Some(pending) = live.state.lock().pending.as_mut() {
+        if let Identity::Draft(pending) = &mut live.state.lock().identity {
             pending.replaces = false;
         }
         self.save(&live, Why::Release(0)).await?;
