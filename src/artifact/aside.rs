@@ -1,5 +1,5 @@
 //! Attributes of a file that are no metadata: whatever else a disk would keep under `user.`, kept as it is
-//! (DESIGN §4).
+//! (CONTRACT §4).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The grammar of the control file (DESIGN §5): one command a line.
+//! The grammar of the control file (CONTRACT §5): one command a line.
 //!
 //! ```text
 //! [json] link PATH|. [TTL] · links · revoke LNK · seal · status · ttl PATH DURATION · restore PATH [VERSION] · usage · help

@@ -1,4 +1,4 @@
-//! The one error type of the domain, mapped once to errno (DESIGN §9), HTTP status and exit code.
+//! The one error type of the domain, mapped once to errno (CONTRACT §9), HTTP status and exit code.
 
 use std::fmt;
 
@@ -82,7 +82,7 @@ impl Error {
         Self::new(Kind::Internal, message)
     }
 
-    /// The sentence every door says of a sealed session (DESIGN §6).
+    /// The sentence every door says of a sealed session (CONTRACT §6).
     pub fn sealed(session: &str) -> Self {
         Self::new(Kind::Sealed, format!("Session '{session}' is sealed. No new artifacts can be added."))
     }
@@ -107,7 +107,7 @@ impl Error {
         Self::new(kind, format!("{}: {source}", path.as_ref().display()))
     }
 
-    /// The errno that a program on the mount sees (DESIGN §9).
+    /// The errno that a program on the mount sees (CONTRACT §9).
     #[must_use]
     pub fn errno(&self) -> i32 {
         match self.kind {

@@ -1,4 +1,4 @@
-//! Scratch: names of half-written and temporary files, which never become artifacts (DESIGN §3.5). What is known of them before
+//! Scratch: names of half-written and temporary files, which never become artifacts (CONTRACT §3.5). What is known of them before
 //! anybody says a word: [`built_in`].
 
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! One open inode: which of its events makes an artifact (DESIGN §3.2, §3.3), and what becomes of its staging file.
+//! One open inode: which of its events makes an artifact (CONTRACT §3.2, §3.3), and what becomes of its staging file.
 //!
 //! Pure decisions about what the caller has seen. The caller looks and asks while it holds the inode's save lock, so saves of one
 //! inode follow one another; it drops neither lock nor answer until the save has ended. Programs go on writing meanwhile: what

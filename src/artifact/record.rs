@@ -152,7 +152,7 @@ pub struct Artifact {
 }
 
 impl Artifact {
-    /// The record as all JSON shows it (DESIGN §9): the REST API's names.
+    /// The record as all JSON shows it (CONTRACT §9): the REST API's names.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
@@ -287,7 +287,7 @@ impl Labels {
     }
 }
 
-/// The manifest of a sealed session (DESIGN §6, §9).
+/// The manifest of a sealed session (CONTRACT §6, §9).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     pub session_id: SessionName,

@@ -1,4 +1,4 @@
-//! Extended attributes: which name means what (DESIGN §4), and the errno of those that mean nothing.
+//! Extended attributes: which name means what (CONTRACT §4), and the errno of those that mean nothing.
 
 use super::aside::Aside;
 use super::error::{Error, Kind, Result};

@@ -1,4 +1,4 @@
-//! Links: public, expiring, revocable URLs (DESIGN §8).
+//! Links: public, expiring, revocable URLs (CONTRACT §8).
 
 use crate::artifact::ids::BlobHash;
 use crate::artifact::link::{LinkRef, LinkToken};

@@ -1,4 +1,4 @@
-//! Recovery of what dead owners left in their staging directories (DESIGN §3.7).
+//! Recovery of what dead owners left in their staging directories (CONTRACT §3.7).
 //!
 //! Whoever can lock a directory recovers it. The order inside is: provisional blobs into the store, then each story of the journal
 //! (commit or trash → `Done` → the file goes), then the directory. Killed anywhere, the next one does the same again: IDs are

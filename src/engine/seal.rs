@@ -1,4 +1,4 @@
-//! Sealing a session (DESIGN §6).
+//! Sealing a session (CONTRACT §6).
 
 use std::time::Duration;
 

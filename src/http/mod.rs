@@ -1,4 +1,4 @@
-//! HTTP: links and their pages (DESIGN §8). Translates between requests and the engine, and decides nothing.
+//! HTTP: links and their pages (CONTRACT §8). Translates between requests and the engine, and decides nothing.
 //!
 //! [`server`] has connections and their limits ([`places`], [`traffic`]), [`takeover`] one listener for many mounts, [`links`] the addresses under
 //! `/lnk_…`, [`content`] an artifact's bytes with all that RFC 9110 knows of them, [`pages`] the HTML, [`operator`] the

@@ -1,4 +1,4 @@
-//! Whether a call gets on: its caller is kept waiting as long as bytes move for it, and no longer (DESIGN §3.2).
+//! Whether a call gets on: its caller is kept waiting as long as bytes move for it, and no longer (CONTRACT §3.2).
 //!
 //! A call carries a [`Clock`] with it, through its tasks and onto the threads that work for it. Whoever moves a piece of its bytes, wherever,
 //! says [`tick`]; who asks somebody that has a deadline of his own says how long that may take ([`expect`]). Work that is nobody's

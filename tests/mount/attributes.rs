@@ -1,4 +1,4 @@
-//! Attributes that a disk would take: kept and given back, whatever their names and bytes (DESIGN §4).
+//! Attributes that a disk would take: kept and given back, whatever their names and bytes (CONTRACT §4).
 
 use super::on_every_mount;
 use crate::support::{TestMount, python, sh, try_sh};

@@ -1,4 +1,4 @@
-//! From write to artifact: every form of closing (DESIGN §3).
+//! From write to artifact: every form of closing (CONTRACT §3).
 
 use super::on_every_mount;
 use crate::support::{TestMount, python, sh, sha256_of};

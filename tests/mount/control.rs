@@ -1,4 +1,4 @@
-//! The control file (DESIGN §5).
+//! The control file (CONTRACT §5).
 
 use super::on_every_mount;
 use crate::support::{MountOptions, Store, TestMount, python, sh, try_sh};

@@ -1,4 +1,4 @@
-//! Extended attributes, defaults, provenance, queries by metadata (DESIGN §4).
+//! Extended attributes, defaults, provenance, queries by metadata (CONTRACT §4).
 
 use super::on_every_mount;
 use crate::support::{TestMount, python, sh, try_sh};

@@ -1,4 +1,4 @@
-//! Scratch: what matches the ignore rules is a file for programs and never an artifact (DESIGN §3.5).
+//! Scratch: what matches the ignore rules is a file for programs and never an artifact (CONTRACT §3.5).
 
 use super::on_every_mount;
 use crate::support::{MountOptions, Sandbox, Store, TestMount, python, sh};

@@ -1,4 +1,4 @@
-//! Sealing (DESIGN §6).
+//! Sealing (CONTRACT §6).
 
 use super::on_every_mount;
 use crate::support::{MountOptions, Store, TestMount, python, sh, try_sh};

@@ -1,4 +1,4 @@
-//! The tree of DESIGN §2, and what `ls`, `stat`, `find`, `du`, `df` say of it.
+//! The tree of CONTRACT §2, and what `ls`, `stat`, `find`, `du`, `df` say of it.
 
 use super::on_every_mount;
 use crate::support::{MountOptions, Store, TestMount, sh, try_sh};

@@ -1,4 +1,4 @@
-//! Content types: guessed again under each name that a file gets, unless somebody set them (DESIGN §3.3).
+//! Content types: guessed again under each name that a file gets, unless somebody set them (CONTRACT §3.3).
 
 use super::on_every_mount;
 use crate::support::{TestMount, sh};

@@ -1,4 +1,4 @@
-//! Labels: how their sources merge (DESIGN §4), and their change.
+//! Labels: how their sources merge (CONTRACT §4), and their change.
 
 use rusqlite::{Connection, OptionalExtension, params};
 

@@ -1,4 +1,4 @@
-//! Extended attributes: metadata, labels, facts (DESIGN §4).
+//! Extended attributes: metadata, labels, facts (CONTRACT §4).
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! Scratch: files whose names match the session's ignore rules, and directories that do with all below them. They
-//! never become artifacts (DESIGN §3.5).
+//! never become artifacts (CONTRACT §3.5).
 //!
 //! # Where it lives
 //! In the state directory, as real files in a tree of its own: `scratch/<tenant>/<inode of a directory>/<name>`. Below a
