@@ -50,7 +50,7 @@ impl Volume {
                 let saved = self.save(live, why).await.and_then(|()| self.acknowledge(live, why));
                 metrics::get().closed(started.elapsed(), saved.is_ok());
                 if saved.is_ok() {
-                    Self::settle_charge(live);
+                    live.settle_charge();
                 }
                 saved
             }
@@ -69,20 +69,15 @@ impl Volume {
         if *write {
             self.acknowledge(live, Why::Fsync(fh))?;
         }
-        Self::settle_charge(live);
-        let scratch = {
-            let st = live.state.lock();
-            st.staged.as_ref().filter(|_| st.identity.is_scratch()).map(|s| s.file.clone())
-        };
-        if let Some(file) = scratch {
+        live.settle_charge();
+        if let Some(file) = live.scratch_file() {
             return blocking(move || file.sync()).await;
         }
         if self.store.blobs.is_local() {
             // On local disk already: that is the store.
             return Ok(());
         }
-        let saved = live.state.lock().staged.as_ref().and_then(|s| s.saved.as_ref().map(|s| s.hash));
-        match saved {
+        match live.saved_hash() {
             Some(hash) => self.store_now(hash).await,
             None => Ok(()),
         }
@@ -103,7 +98,7 @@ impl Volume {
     /// Of the disk.
     async fn msync(&self, fh: u64) -> Result<()> {
         let Handle::File { live, .. } = &*self.handles.get(fh)? else { return Ok(()) };
-        let Some(file) = super::io::staged_of(live) else { return Ok(()) };
+        let Some(file) = live.staged_file() else { return Ok(()) };
         blocking(move || file.sync()).await
     }
 

@@ -409,7 +409,7 @@ impl Volume {
         let scope = (session != SessionId::NONE).then_some(session);
         let pending = self.store.catalog.pending(scope, None).await?;
         let here = |of: SessionId| scope.is_none_or(|session| session == of);
-        let writing = self.live.lock().values().filter(|l| here(l.session) && l.state.lock().writers > 0).count();
+        let writing = self.live.lock().values().filter(|l| here(l.session) && l.has_writers()).count();
         let saving = self.busy();
         let sealed = match scope {
             Some(id) => self.store.catalog.session_by_id(id).await?.is_some_and(|s| s.sealed.is_some()),

@@ -16,8 +16,8 @@ use crate::staging::hash::{Digest, Midstate};
 
 use super::Volume;
 use super::handles::Handle;
-use super::io::{staged_of, write_all_at};
-use super::live::{Live, Staged};
+use super::io::write_all_at;
+use super::live::Live;
 use super::save::blocking;
 
 /// Above this a copy is worth a hop to the blocking pool.
@@ -37,7 +37,7 @@ pub struct Copied {
 
 impl Copied {
     /// The blob's digest, when the file with this stamp is a whole copy of it.
-    fn whole(&self, stamp: Stamp, writes: u64) -> Option<Digest> {
+    pub(super) fn whole(&self, stamp: Stamp, writes: u64) -> Option<Digest> {
         let untouched = (self.stamp, self.writes) == (stamp, writes);
         (untouched && self.upto == self.digest.size && stamp.size == self.upto).then(|| self.digest.clone())
     }
@@ -55,7 +55,7 @@ impl Volume {
         let (file, path) = match &*source {
             Handle::File { live, reader, .. } => {
                 self.make_whole(live).await?;
-                if let Some(f) = staged_of(live) {
+                if let Some(f) = live.staged_file() {
                     (f.file.clone(), f.path.clone())
                 } else {
                     let known = reader.lock().clone();
@@ -117,17 +117,8 @@ impl Volume {
         at: u64,
     ) -> Result<Option<Copied>> {
         let (writes, stamp) = (live.writes(), target.stamp()?);
-        let noted = {
-            let mut st = live.state.lock();
-            let alone = st.writers == 1 && !st.identity.is_scratch();
-            let Some(staged) = st.staged.as_mut() else { return Ok(None) };
-            let noted = staged.copied.take();
-            if !alone || staged.mappable || staged.grown.is_some() {
-                return Ok(None);
-            }
-            noted
-        };
-        let Some(origin) = origin else { return Ok(None) };
+        let (may, noted) = live.take_copied();
+        let Some(origin) = origin.filter(|_| may) else { return Ok(None) };
         if at == 0 && stamp.size == 0 {
             let digest = self.stored_digest(origin).await?;
             return Ok(digest.map(|digest| Copied { digest, upto: 0, stamp, writes }));
@@ -149,19 +140,13 @@ impl Volume {
 
     /// The digest of a staging file that is a whole copy of a stored blob, untouched since.
     pub(super) fn copied(&self, live: &Live, stamp: Stamp) -> Option<Digest> {
-        let st = live.state.lock();
-        let staged = st.staged.as_ref().filter(|s| !s.mappable && st.writers <= 1)?;
-        staged.copied.as_ref()?.whole(stamp, live.writes()).filter(|_| !self.doubtful(&stamp))
+        live.whole_copy(stamp).filter(|_| !self.doubtful(&stamp))
     }
 }
 
 /// After `n` more bytes were copied. A write that came in between through the daemon ends the note.
 fn end_copy(live: &Live, begun: Option<Copied>, n: u64) -> Result<()> {
     let Some(begun) = begun else { return Ok(()) };
-    let mut st = live.state.lock();
-    let writes = live.writes();
-    if let Some(Staged { file, copied, .. }) = st.staged.as_mut().filter(|_| writes == begun.writes + 1) {
-        *copied = Some(Copied { upto: begun.upto + n, stamp: file.stamp()?, writes, ..begun });
-    }
-    Ok(())
+    let writes = begun.writes + 1;
+    live.note_copied(writes, |stamp| Copied { upto: begun.upto + n, stamp, writes, ..begun })
 }

@@ -91,13 +91,20 @@ pub struct Writing<'a> {
 
 impl Drop for Writing<'_> {
     fn drop(&mut self) {
-        if let Some(grown) = self.live.state.lock().staged.as_mut().and_then(|s| s.grown.as_mut()) {
-            grown.dirty_from = grown.dirty_from.min(self.from);
-        }
+        self.live.grown(|grown| grown.touch(self.from));
     }
 }
 
 impl Grown {
+    /// Bytes from `from` on were written.
+    pub fn touch(&mut self, from: u64) {
+        self.dirty_from = self.dirty_from.min(from);
+    }
+
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_ref()
+    }
+
     pub fn is_sparse(&self) -> bool {
         self.base.is_some()
     }
@@ -188,21 +195,17 @@ impl Volume {
 
     /// To be held while bytes from `from` on are written into the staging file.
     pub(super) async fn begin_write<'a>(&self, live: &'a Arc<Live>, from: u64) -> Result<Writing<'a>> {
-        if !note_write(live, from) {
+        if !live.note_write(from) {
             let mut saving = live.saving().await;
             self.ungrow(&mut saving).await?;
-            note_write(live, from);
+            live.note_write(from);
         }
         Ok(Writing { live, from })
     }
 
     /// Up to `len` bytes of the staging file, wherever they are. `None`: there is no staging file.
     pub(super) async fn read_staged(&self, live: &Live, offset: u64, len: usize) -> Result<Option<Bytes>> {
-        let (file, base) = {
-            let st = live.state.lock();
-            let Some(staged) = &st.staged else { return Ok(None) };
-            (staged.file.clone(), staged.grown.as_ref().and_then(|g| g.base.clone()))
-        };
+        let Some((file, base)) = live.staged_on_base() else { return Ok(None) };
         let Some(base) = base.filter(|b| offset < b.size) else {
             return file.read_at(offset, len).map(|b| Some(b.into()));
         };
@@ -224,11 +227,7 @@ impl Volume {
 
     /// A reader of what was saved last from the staging file.
     async fn latest_reader(&self, live: &Live) -> Result<ContentReader> {
-        let (hash, name) = {
-            let st = live.state.lock();
-            let hash = st.staged.as_ref().and_then(|s| s.saved.as_ref()).map(|s| s.hash);
-            (hash, crate::artifact::name::display_bytes(&st.name))
-        };
+        let (hash, name) = (live.saved_hash(), live.shown_name());
         let hash = hash.ok_or_else(|| Error::not_found("the bytes before what was appended are gone"))?;
         self.store.blob_reader(self.store.tenant.id, hash, &name).await
     }
@@ -236,12 +235,7 @@ impl Volume {
     /// Makes a grown staging file an ordinary one: whole, and holding no version's only copy.
     pub(super) async fn ungrow(&self, saving: &mut Saving<'_>) -> Result<()> {
         let live = saving.inode();
-        let (file, base) = {
-            let st = live.state.lock();
-            let Some(staged) = &st.staged else { return Ok(()) };
-            let Some(grown) = &staged.grown else { return Ok(()) };
-            (staged.file.clone(), grown.base.clone())
-        };
+        let Some((file, base)) = live.staged_on_base().filter(|_| live.is_grown()) else { return Ok(()) };
         if let Some(base) = base {
             let source = match base.reader.0.as_file().await {
                 Err(e) if e.kind == Kind::NotFound => self.latest_reader(live).await?.0.as_file().await?,
@@ -252,18 +246,11 @@ impl Volume {
             blocking(move || f.fill_hole(&source.0, &source.1, base.size)).await?;
             self.journal.append(&Record::Whole { file: file.name.clone() })?;
             let after = file.stamp()?;
-            let mut st = live.state.lock();
-            if let Some(saved) = st.staged.as_mut().and_then(|s| s.saved.as_mut()).filter(|s| s.stamp == before) {
-                // Nobody wrote: the file's times are those it had.
-                saved.stamp = after;
-                st.mtime_set.get_or_insert((before.mtime, after.ctime)).1 = after.ctime;
-            }
+            live.is_filled(before, after);
         }
         self.store_older(saving).await?;
         self.preserve(saving).await?;
-        if let Some(staged) = live.state.lock().staged.as_mut() {
-            staged.grown = None;
-        }
+        live.stop_growing();
         Ok(())
     }
 
@@ -271,15 +258,9 @@ impl Volume {
     async fn store_older(&self, saving: &mut Saving<'_>) -> Result<()> {
         let live = saving.inode();
         loop {
-            let next = {
-                let st = live.state.lock();
-                st.staged.as_ref().and_then(|s| s.grown.as_ref()).and_then(|g| g.older.last().copied())
-            };
-            let Some(hash) = next else { return Ok(()) };
+            let Some(hash) = live.grown(|grown| grown.older.last().copied()).flatten() else { return Ok(()) };
             self.store_now(hash).await?;
-            if let Some(grown) = live.state.lock().staged.as_mut().and_then(|s| s.grown.as_mut()) {
-                grown.older.retain(|h| *h != hash);
-            }
+            live.grown(|grown| grown.older.retain(|h| *h != hash));
         }
     }
 
@@ -303,8 +284,7 @@ impl Volume {
                 Ok((end, bytes))
             };
             let (end, bytes) = if stamp.size - from <= super::save::AT_ONCE { read()? } else { blocking(read).await? };
-            let unchanged = |g: &Grown| g.dirty_from >= stamp.size;
-            let stable = live.state.lock().staged.as_ref().and_then(|s| s.grown.as_ref()).is_some_and(unchanged);
+            let stable = live.grown(|grown| grown.dirty_from >= stamp.size).unwrap_or(false);
             if end.size() != stamp.size || !stable {
                 continue;
             }
@@ -416,22 +396,6 @@ impl Volume {
     }
 }
 
-/// Notes a write in a grown file; `false` when it is below what was saved and the file must be made an ordinary one first.
-fn note_write(live: &Live, from: u64) -> bool {
-    let mut st = live.state.lock();
-    if let Some(staged) = st.staged.as_mut() {
-        let saved = staged.saved.as_ref().map_or(0, |s| s.size);
-        if let Some(grown) = staged.grown.as_mut() {
-            if from < saved {
-                return false;
-            }
-            grown.dirty_from = grown.dirty_from.min(from);
-        }
-    }
-    Volume::count_write(live);
-    true
-}
-
 /// From where and to where a save of a grown file has to look.
 struct Start {
     stamp: Stamp,
@@ -442,22 +406,20 @@ struct Start {
 }
 
 fn start(live: &Live, file: &StagingFile, remote: bool) -> Result<Option<Start>> {
-    let mut st = live.state.lock();
-    let writers = st.writers;
-    let Some(staged) = st.staged.as_mut() else { return Ok(None) };
-    let Some(saved) = &staged.saved else { return Ok(None) };
-    let (from, hash) = (saved.size, saved.hash);
-    let Some(grown) = staged.grown.as_mut() else { return Ok(None) };
-    // Before the stamp: a write that comes between the two is counted and not yet saved.
-    let writes = live.writes();
-    let stamp = file.stamp()?;
-    let only_its_end = grown.dirty_from >= from && stamp.size >= from && grown.end.size() == from;
-    let too_much = remote && stamp.size - from.min(stamp.size) > IN_MEMORY_MAX;
-    // At home the version lives in this very file: another writer could change it.
-    let shared = !remote && writers > 1;
-    if !only_its_end || too_much || shared {
-        return Ok(None);
-    }
-    grown.dirty_from = u64::MAX;
-    Ok(Some(Start { stamp, writes, from, hash, end: grown.end.clone() }))
+    let look = |grown: &mut Grown, saved: &Saved, writers: usize| {
+        let (from, hash) = (saved.size, saved.hash);
+        // Before the stamp: a write that comes between the two is counted and not yet saved.
+        let writes = live.writes();
+        let stamp = file.stamp()?;
+        let only_its_end = grown.dirty_from >= from && stamp.size >= from && grown.end.size() == from;
+        let too_much = remote && stamp.size - from.min(stamp.size) > IN_MEMORY_MAX;
+        // At home the version lives in this very file: another writer could change it.
+        let shared = !remote && writers > 1;
+        if !only_its_end || too_much || shared {
+            return Ok(None);
+        }
+        grown.dirty_from = u64::MAX;
+        Ok(Some(Start { stamp, writes, from, hash, end: grown.end.clone() }))
+    };
+    live.grown_after(look).unwrap_or(Ok(None))
 }

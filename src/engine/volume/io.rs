@@ -12,7 +12,6 @@ use crate::blob::reader::ContentReader;
 use crate::staging::file::StagingFile;
 
 use super::Volume;
-use super::grow::Grown;
 use super::handles::Handle;
 use super::live::Live;
 
@@ -60,7 +59,7 @@ impl Volume {
         };
         // The kernel asks by the size that it was last told, which may be that of a later version (a stat after the open).
         if let Some(hash) = self.told.otherwise(live.ino, reader.0.hash()) {
-            let name = crate::artifact::name::display_bytes(&live.state.lock().name);
+            let name = live.shown_name();
             // One that is gone again is no loss: there is a newer one, of which the kernel hears soon.
             if let Ok(told) = self.store.blob_reader(self.store.tenant.id, hash, &name).await {
                 *slot.lock() = Some(told.clone());
@@ -148,7 +147,7 @@ impl Volume {
         let handle = self.handles.get(fh)?;
         match &*handle {
             Handle::File { live, write: true, append, .. } => {
-                let file = staged_of(live).ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
+                let file = live.staged_file().ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
                 // The kernel gives the offset of the end as it knows it; another mount cannot move it while we hold S.
                 let _ = append;
                 self.scratch_may_write(live, offset, data.len() as u64)?;
@@ -193,7 +192,7 @@ impl Volume {
         let found = match &*handle {
             Handle::File { live, reader, .. } => {
                 self.make_whole(live).await?;
-                if let Some(file) = staged_of(live) {
+                if let Some(file) = live.staged_file() {
                     let from = if data { SeekFrom::Data(at) } else { SeekFrom::Hole(at) };
                     return rustix::fs::seek(&*file.file, from).map(|n| i64::try_from(n).unwrap_or(i64::MAX)).map_err(
                         |e| match e {
@@ -219,10 +218,7 @@ impl Volume {
 
     /// Before something looks at the staging file itself.
     pub(super) async fn make_whole(&self, live: &Arc<Live>) -> Result<()> {
-        let sparse = |live: &Live| {
-            live.state.lock().staged.as_ref().is_some_and(|s| s.grown.as_ref().is_some_and(Grown::is_sparse))
-        };
-        if !sparse(live) {
+        if !live.grown(|grown| grown.is_sparse()).unwrap_or(false) {
             return Ok(());
         }
         let mut saving = live.saving().await;
@@ -232,16 +228,12 @@ impl Volume {
     pub(super) fn writable(&self, fh: u64) -> Result<(Arc<Live>, StagingFile)> {
         match &*self.handles.get(fh)? {
             Handle::File { live, write: true, .. } => {
-                let file = staged_of(live).ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
+                let file = live.staged_file().ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
                 Ok((live.clone(), file))
             }
             _ => Err(Error::new(Kind::BadHandle, "not open for writing")),
         }
     }
-}
-
-pub(super) fn staged_of(live: &Live) -> Option<StagingFile> {
-    live.state.lock().staged.as_ref().map(|s| s.file.clone())
 }
 
 pub(super) fn write_all_at(file: &StagingFile, offset: u64, data: &[u8]) -> Result<()> {

@@ -267,7 +267,7 @@ impl Volume {
     /// Drops the live record when nothing needs it any more. Call with no lock held.
     fn retire(&self, live: &Arc<Live>) {
         let mut map = self.live.lock();
-        let idle = live.pins.load(Ordering::Acquire) == 0 && live.state.lock().idle();
+        let idle = live.pins.load(Ordering::Acquire) == 0 && live.is_idle();
         if idle && map.get(&live.ino).is_some_and(|l| Arc::ptr_eq(l, live)) {
             map.remove(&live.ino);
             self.departed.note(live.ino);

@@ -63,7 +63,7 @@ impl Volume {
     pub(super) async fn link_nameless(&self, ino: Ino, parent: Ino, name: &Name) -> Result<Option<Attr>> {
         let Some(live) = self.live_of(ino) else { return Ok(None) };
         let _saving = live.saving().await;
-        if !matches!(live.state.lock().identity, Identity::Tmpfile) {
+        if !live.is_tmpfile() {
             return Ok(None);
         }
         if self.may_name(parent, name).await?.session != live.session {
@@ -75,31 +75,24 @@ impl Volume {
         let cookie = self.number().await?;
         let now = self.now();
         let record = {
-            let st = live.state.lock();
-            let gone = || Error::not_found("the file is gone");
+            let right = live.birthright().ok_or_else(|| Error::not_found("the file is gone"))?;
             Record::Open {
-                file: st.staged.as_ref().ok_or_else(gone)?.file.name.clone(),
+                file: right.file.name,
                 ino,
                 tenant: self.store.tenant.id.0,
                 session: live.session.0,
                 parent,
                 name: name.as_bytes().to_vec(),
                 cookie,
-                mode: st.mode,
-                uid: st.uid,
-                gid: st.gid,
+                mode: right.mode,
+                uid: right.uid,
+                gid: right.gid,
                 in_catalog: false,
-                labels: Box::new(st.labels.clone()),
+                labels: Box::new(right.labels),
             }
         };
         self.journal.append(&record)?;
-        {
-            let mut st = live.state.lock();
-            st.nlink = 1;
-            st.ctime = now;
-            st.name = name.as_bytes().to_vec();
-            st.identity = Identity::Draft(Pending { parent, name: name.clone(), cookie, named: now, replaces: false });
-        }
+        live.name_draft(Pending { parent, name: name.clone(), cookie, named: now, replaces: false });
         self.overlay.lock().insert(parent, name.clone(), Entry { cookie, live: live.clone() }, now);
         self.attr_of_pending(&live).map(Some)
     }

@@ -111,7 +111,7 @@ impl Volume {
         };
         if !mode.write
             && let Some(node) = node.as_ref()
-            && live.live.state.lock().staged.is_none()
+            && !live.live.has_staged()
         {
             self.refresh(node).await?;
         }
@@ -207,14 +207,14 @@ impl Volume {
                 self.refuse_sealed(live.session).await?;
             }
             let mut beside_another = None;
-            if live.state.lock().staged.is_none() {
+            if !live.has_staged() {
                 // Looked up again: whoever held the lock before us may have committed newer bytes.
                 let node = self.store.catalog.node(live.ino, self.now()).await?;
                 self.stage(&mut saving, node.as_ref(), mode, caller).await?;
             } else {
                 beside_another = Some(self.labels_of(caller).await);
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
-                let guarded = live.state.lock().staged.as_ref().is_some_and(|s| s.grown.is_some());
+                let guarded = live.is_grown();
                 if !guarded {
                     match self.preserve(&mut saving).await {
                         Err(e) if e.kind == Kind::Corrupt => self.save_holding(&mut saving, Why::Overtaken).await?,
@@ -237,7 +237,7 @@ impl Volume {
             }
             return Ok(opened);
         }
-        if live.state.lock().staged.is_none() && node.is_none() {
+        if !live.has_staged() && node.is_none() {
             return Err(Error::not_found("the file is gone"));
         }
         if let Some(node) = node {
@@ -245,7 +245,7 @@ impl Volume {
         }
         let opened = self.admit(live, mode, content).await?;
         // Where there is a staging file, that is what is read.
-        let from_blob = live.state.lock().staged.is_none();
+        let from_blob = !live.has_staged();
         if let Some(node) = node.filter(|_| from_blob) {
             // Found now, so that a missing or unreadable blob fails the open, not the tenth read.
             if let Err(e) = self.attach_reader(opened.fh, node).await {

@@ -11,7 +11,7 @@ use crate::artifact::{Error, Kind, Result};
 use crate::catalog::RenameMode;
 use crate::staging::journal::Record;
 
-use super::live::{Identity, Pending};
+use super::live::Pending;
 use super::overlay::Entry;
 use super::tree::Found;
 use super::{Caller, Volume};
@@ -129,15 +129,8 @@ impl Volume {
             overlay.touch(from.0, now);
             overlay.insert(to.0, to.1.clone(), Entry { cookie, live: live.clone() }, now)
         };
-        let file = {
-            let mut st = live.state.lock();
-            st.identity =
-                Identity::Draft(Pending { parent: to.0, name: to.1.clone(), cookie, named: now, replaces: false });
-            st.name = to.1.as_bytes().to_vec();
-            st.ctime = now;
-            st.staged.as_ref().map(|s| s.file.name.clone())
-        };
-        if let Some(file) = file {
+        let place = Pending { parent: to.0, name: to.1.clone(), cookie, named: now, replaces: false };
+        if let Some(file) = live.name_draft(place) {
             self.journal.append(&Record::Place { file, parent: to.0, name: to.1.as_bytes().to_vec(), cookie })?;
         }
         if let Some(replaced) = replaced {

@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use crate::artifact::ids::Ino;
 use crate::artifact::quota::{Quota, Room};
 use crate::artifact::{Error, Result};
-use crate::engine::claims::Charge;
 
 use super::Volume;
 use super::live::Live;
@@ -78,38 +77,12 @@ impl Volume {
         if !room.quota.limits_bytes() {
             return Ok(());
         }
-        let (own, mine) = {
-            let st = live.state.lock();
-            if st.identity.is_scratch() {
-                return Ok(());
-            }
-            // What the catalog counts of it already; of a file without a name it counts nothing.
-            let own = match st.staged.as_ref().and_then(|s| s.saved.as_ref()) {
-                _ if st.identity.has_no_name() => 0,
-                Some(saved) => saved.size,
-                None if st.identity.draft().is_some() => 0,
-                None => st.size,
-            };
-            (own, st.charge.bytes())
-        };
+        let Some((own, mine)) = live.counted() else { return Ok(()) };
         if self.claimed(room, mine).await?.file_may_be(size, own).is_err() {
             self.claimed(self.exact_room().await?, mine).await?.file_may_be(size, own)?;
         }
-        let mut st = live.state.lock();
-        if st.charge.bytes() == 0 {
-            st.charge = Charge::of(self.store.ledger());
-        }
-        let grown = size.saturating_sub(own).max(mine);
-        st.charge.set(grown);
+        live.charge(self.store.ledger(), size.saturating_sub(own).max(mine));
         Ok(())
-    }
-
-    /// What was written is committed: the catalog counts it now.
-    pub(super) fn settle_charge(live: &Live) {
-        let mut st = live.state.lock();
-        if !st.identity.has_no_name() {
-            st.charge.set(0);
-        }
     }
 
     /// The same of a file that nobody has open.

@@ -1,7 +1,6 @@
 //! Saving: from the staging file to an artifact. See the module's doc for when.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,7 +83,7 @@ impl Volume {
                         tracing::warn!(ino = %live.ino, error = %e, "attributes set during a save are lost");
                     }
                     // What only grows is guarded at each write.
-                    let guarded = live.state.lock().staged.as_ref().is_some_and(|s| s.grown.is_some());
+                    let guarded = live.is_grown();
                     if guarded || !goes_on {
                         return Ok(());
                     }
@@ -356,7 +355,7 @@ impl Volume {
         {
             return Ok(Source::Bytes(bytes.clone(), snapshot.digest.clone()));
         }
-        let staged = || live.state.lock().staged.as_ref().map(|s| s.file.clone());
+        let staged = || live.staged_file();
         let staging = snapshot.copy.clone().or_else(staged);
         let staging = staging.ok_or_else(|| Error::internal("a file being saved lost its staging file"))?;
         Ok(Source::File { staging, digest: snapshot.digest.clone() })
@@ -400,7 +399,7 @@ impl Volume {
         };
         self.forget_cached(live.ino);
         self.told.own(live.ino, snapshot.digest.hash);
-        self.rules_may_change(&live.state.lock().name.clone());
+        self.rules_may_change(&live.name());
         if let Some(birth) = birth {
             let mut overlay = self.overlay.lock();
             overlay.remove(birth.parent, &birth.name, live.ino);
@@ -441,11 +440,6 @@ impl Volume {
     /// A label set for the first commit of a file that has none yet.
     pub(super) fn labels_mut(live: &Live, change: impl FnOnce(&mut Labels) -> Result<()>) -> Result<()> {
         change(&mut live.state.lock().labels)
-    }
-
-    /// Counts a write through the daemon. Called before the bytes land, so that a save in between is repeated.
-    pub(super) fn count_write(live: &Live) {
-        live.writes.fetch_add(1, Ordering::AcqRel);
     }
 }
 

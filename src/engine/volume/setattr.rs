@@ -149,20 +149,20 @@ impl Volume {
 
     async fn truncate(self: &Arc<Self>, ino: Ino, size: u64, fh: Option<u64>, caller: Caller) -> Result<()> {
         if let Some(live) = self.live_of(ino)
-            && live.state.lock().staged.is_some()
+            && live.has_staged()
         {
             if !live.is_pending() {
                 self.refuse_sealed(live.session).await?;
             }
             let mut saving = live.saving().await;
-            if live.state.lock().staged.is_some() {
+            if live.has_staged() {
                 if fh.is_none() {
                     self.preserve(&mut saving).await?;
                 }
                 self.ungrow(&mut saving).await?;
                 self.truncate_staged(&mut saving, size)?;
                 // Through a path on a file that lingers after its last close: no close will come to save it.
-                let unowned = fh.is_none() && live.state.lock().writers == 0;
+                let unowned = fh.is_none() && !live.has_writers();
                 return if unowned { self.save_holding(&mut saving, Why::Birth).await } else { Ok(()) };
             }
         }
@@ -192,7 +192,7 @@ impl Volume {
         let live = saving.inode();
         let mut st = live.state.lock();
         let Some(staged) = st.staged.as_mut() else { return Ok(()) };
-        Self::count_write(live);
+        live.count_write();
         staged.file.file.set_len(size).map_err(|e| Error::io(&staged.file.path, &e))?;
         st.mtime_set = None;
         Ok(())

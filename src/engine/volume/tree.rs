@@ -10,8 +10,6 @@ use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{NewNode, Removed};
 
-use crate::engine::claims::Charge;
-
 use super::attr::Attr;
 use super::hidden;
 use super::live::Live;
@@ -320,19 +318,7 @@ impl Volume {
     }
 
     pub(super) fn orphan(&self, live: &Arc<Live>) {
-        {
-            let mut st = live.state.lock();
-            st.identity.unlink();
-            st.nlink = 0;
-            // The catalog counts it no more; as long as it is open here its bytes take room all the same.
-            if st.handles > 0
-                && let Some(Ok(meta)) = st.staged.as_ref().map(|s| s.file.file.metadata())
-            {
-                st.charge = Charge::of(self.store.ledger());
-                st.charge.set(meta.len());
-            }
-            st.ctime = self.now();
-        }
+        live.orphan(self.store.ledger(), self.now());
         self.drop_staging_if_closed(live);
     }
 }

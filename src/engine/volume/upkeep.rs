@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::artifact::ids::{BlobHash, Ino, SessionId};
-use crate::artifact::openfile::Naming;
 use crate::artifact::record::{BlobPlace, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::{BlobKey, Body};
@@ -90,23 +89,13 @@ impl Volume {
         report.recovering = self.store.recovery().map(|r| r.left).unwrap_or_default();
         let live: Vec<_> = self.live.lock().values().cloned().collect();
         for live in live {
-            let st = live.state.lock();
-            if st.identity.is_scratch() {
-                continue;
-            }
-            report.writing += u64::from(st.writers > 0);
-            let Some(staged) = st.staged.as_ref().filter(|_| st.handles == 0 && !st.identity.has_no_name()) else {
-                continue;
-            };
-            // A staging file that cannot be asked has a worse problem than its place in a list.
-            let Ok(stamp) = staged.file.stamp() else { continue };
-            if staged.saved.as_ref().is_some_and(|s| s.stamp == stamp) {
-                continue;
-            }
+            let Some(standing) = live.standing() else { continue };
+            report.writing += u64::from(standing.has_writers);
+            let Some((size, name)) = standing.unsaved else { continue };
             report.unsaved_files += 1;
-            report.unsaved_bytes += stamp.size;
+            report.unsaved_bytes += size;
             if report.unsaved.len() < UNSAVED_SHOWN {
-                report.unsaved.push(crate::artifact::name::display_bytes(&st.name));
+                report.unsaved.push(crate::artifact::name::display_bytes(&name));
             }
         }
         report.unsaved.sort_unstable();
@@ -119,37 +108,14 @@ impl Volume {
         for live in live {
             // A save at work has the follower itself.
             let Some(_saving) = live.try_saving() else { continue };
-            let work = {
-                let mut st = live.state.lock();
-                if st.writers == 0
-                    || st.identity.naming() != Naming::Named
-                    || st.staged.as_ref().is_some_and(|s| s.grown.is_some())
-                {
-                    continue;
-                }
-                let Some(staged) = st.staged.as_mut() else { continue };
-                let Ok(stamp) = staged.file.stamp() else { continue };
-                let follower = staged.follower.take().unwrap_or_default();
-                // Stay a little behind: the writer's last piece is the one it may still change.
-                let until = stamp.size.saturating_sub(crate::artifact::record::CHUNK);
-                if until < follower.hashed() + FOLLOW_FROM {
-                    staged.follower = Some(follower);
-                    continue;
-                }
-                (staged.file.clone(), follower, until)
-            };
-            let (file, mut follower, until) = work;
+            let Some((file, mut follower, until)) = live.take_follower(FOLLOW_FROM) else { continue };
             let advanced = super::save::blocking(move || {
                 follower.advance(&file.file, &file.path, until)?;
                 Ok(follower)
             })
             .await;
             match advanced {
-                Ok(follower) => {
-                    if let Some(staged) = live.state.lock().staged.as_mut() {
-                        staged.follower = Some(follower);
-                    }
-                }
+                Ok(follower) => live.follow(follower),
                 // The close hashes it all: slower, not wrong.
                 Err(e) => tracing::debug!(ino = %live.ino, error = %e, "could not hash ahead"),
             }
@@ -162,19 +128,9 @@ impl Volume {
         let live: Vec<_> = self.live.lock().values().cloned().collect();
         for live in live {
             let Some(mut saving) = live.try_saving() else { continue };
-            let at_rest = {
-                let st = live.state.lock();
-                let saved = st.staged.as_ref().and_then(|s| s.saved.as_ref().map(|saved| (saved, s.file.stamp())));
-                // What only grows is guarded at each write instead.
-                st.writers > 0
-                    && st.staged.as_ref().is_some_and(|s| s.grown.is_none())
-                    && saved.is_some_and(|(saved, stamp)| {
-                        saved.provisional
-                            && stamp.is_ok_and(|stamp| stamp == saved.stamp)
-                            && saved.writes == live.writes()
-                    })
-            };
-            if at_rest && let Err(e) = self.preserve(&mut saving).await {
+            if live.rests_on_its_version()
+                && let Err(e) = self.preserve(&mut saving).await
+            {
                 // Tried again at the next look; until then the bytes are where they were.
                 tracing::debug!(ino = %live.ino, error = %e, "a version stays in its staging file");
             }
@@ -209,18 +165,9 @@ impl Volume {
     /// A new writer is about to change bytes that the catalog says live in this staging file: they go to the store first.
     pub(super) async fn preserve(&self, saving: &mut super::live::Saving<'_>) -> Result<()> {
         let live = saving.inode();
-        let hash = {
-            let st = live.state.lock();
-            // The one writer there was saves over its own version.
-            match st.staged.as_ref().and_then(|s| s.saved.as_ref()) {
-                Some(saved) if saved.provisional => saved.hash,
-                _ => return Ok(()),
-            }
-        };
+        let Some(hash) = live.provisional() else { return Ok(()) };
         self.store_now(hash).await?;
-        if let Some(saved) = live.state.lock().staged.as_mut().and_then(|s| s.saved.as_mut()) {
-            saved.provisional = false;
-        }
+        live.is_stored();
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::artifact::{Error, Kind, Result};
 use crate::staging::file::StagingFile;
 
 use super::super::attr::Attr;
-use super::super::live::{Identity, Live, Staged, State};
+use super::super::live::{Identity, Live, State};
 use super::super::open::{OpenMode, Opened};
 use super::super::{Caller, Volume};
 use super::names::{attr_of, own};
@@ -74,16 +74,13 @@ impl Volume {
         let pinned = self.pin(ino, || Live::new(ino, session, idle(self.now())));
         let live = &pinned.live;
         let mut saving = live.saving().await;
-        if live.state.lock().staged.is_none() {
+        if !live.has_staged() {
             let path = self.scratch.path(ino)?;
             let file = open_rw(&path)?;
             let attr = attr_of(ino, &file.metadata().map_err(|e| Error::io(&path, &e))?);
-            let mut st = live.state.lock();
-            st.mode = attr.mode;
-            st.nlink = attr.nlink;
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let file = StagingFile { name, path, file: Arc::new(file) };
-            st.staged = Some(Staged { file, saved: None, mappable: false, follower: None, grown: None, copied: None });
+            live.open_scratch(file, &attr);
         }
         if mode.truncate {
             self.truncate_staged(&mut saving, 0)?;
@@ -93,16 +90,7 @@ impl Volume {
 
     /// Before `end - start` bytes are written: within the limit?
     pub(in super::super) fn scratch_may_write(&self, live: &Live, offset: u64, len: u64) -> Result<()> {
-        let file = {
-            let st = live.state.lock();
-            if !st.identity.is_scratch() {
-                return Ok(());
-            }
-            match &st.staged {
-                Some(staged) => staged.file.clone(),
-                None => return Ok(()),
-            }
-        };
+        let Some(file) = live.scratch_file() else { return Ok(()) };
         let size = file.stamp()?.size;
         let more = offset.saturating_add(len).saturating_sub(size.max(offset));
         self.scratch.allow(more)?;
@@ -112,16 +100,10 @@ impl Volume {
 
     /// The last handle of a scratch file is gone. `false`: it is no scratch.
     pub(in super::super) fn scratch_released(&self, live: &Arc<Live>) -> bool {
-        {
-            let mut st = live.state.lock();
-            if !st.identity.is_scratch() {
-                return false;
-            }
-            if st.handles > 0 {
-                return true;
-            }
-            st.staged = None;
-            st.lingering = false;
+        match live.close_scratch() {
+            None => return false,
+            Some(false) => return true,
+            Some(true) => {}
         }
         self.retire(live);
         let gone = self.live_of(live.ino).is_none() && self.scratch.known.lock().drop_nameless(live.ino);

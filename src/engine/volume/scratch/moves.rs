@@ -20,7 +20,7 @@ use crate::staging::journal::Record;
 use super::super::Volume;
 use super::super::attr::Attr;
 use super::super::labels::label_from_scratch;
-use super::super::live::{Identity, Live, Pending, Staged};
+use super::super::live::{Birthright, Live, Pending};
 use super::super::save::blocking;
 use super::super::tree::Found;
 use super::known::id_of;
@@ -193,8 +193,8 @@ impl Volume {
         let staged = StagingFile {
             name: self.staging_name(ino),
             path: std::path::PathBuf::new(),
-            file: match live.state.lock().staged.as_ref() {
-                Some(staged) => staged.file.file.clone(),
+            file: match live.staged_file() {
+                Some(staged) => staged.file,
                 None => Arc::new(content::open_rw(&path)?),
             },
         };
@@ -233,30 +233,14 @@ impl Volume {
         attr: &Attr,
         labels: Labels,
     ) -> usize {
-        let mut st = live.state.lock();
-        let mappable = st.staged.as_ref().is_some_and(|s| s.mappable);
-        st.staged = Some(Staged { file, saved: None, mappable, follower: None, grown: None, copied: None });
-        st.identity =
-            Identity::Draft(Pending { parent: to.0, name: to.1.clone(), cookie, named: self.now(), replaces: true });
-        (st.mode, st.uid, st.gid, st.nlink) = (attr.mode, attr.uid, attr.gid, 1);
-        (st.atime, st.ctime) = (attr.atime, self.now());
-        st.labels = labels;
-        st.name = to.1.as_bytes().to_vec();
-        st.handles
+        let place = Pending { parent: to.0, name: to.1.clone(), cookie, named: self.now(), replaces: true };
+        live.leave_scratch(file, place, attr, labels)
     }
 
     fn leave_staging(&self, live: &Live, staged: &StagingFile, path: &Path, mode: u32) -> Result<()> {
         chmod(&staged.path, mode)?;
         fs::rename(&staged.path, path).map_err(|e| Error::io(path, &e))?;
-        {
-            let mut st = live.state.lock();
-            st.identity = Identity::Scratch;
-            st.lingering = false;
-            if let Some(staged) = st.staged.as_mut() {
-                path.clone_into(&mut staged.file.path);
-                staged.saved = None;
-            }
-        }
+        live.enter_scratch(path);
         self.journal.append(&Record::Done { file: staged.name.clone() })
     }
 
@@ -361,10 +345,9 @@ impl Volume {
         let cookie = self.number().await?;
         let dst = self.scratch_room(to.0, to.1)?;
         let _saving = live.saving().await;
-        let (staged, mode, uid, gid) = {
-            let st = live.state.lock();
-            let (Some(staged), Some(_)) = (&st.staged, st.identity.draft()) else { return Ok(false) };
-            (staged.file.clone(), st.mode, st.uid, st.gid)
+        let Some(Birthright { file: staged, mode, uid, gid, .. }) = live.birthright().filter(|_| live.is_pending())
+        else {
+            return Ok(false);
         };
         self.replace_in_tree(to, &dst)?;
         {
@@ -379,17 +362,8 @@ impl Volume {
         chmod(&dst, mode)?;
         let meta = fs::symlink_metadata(&dst).map_err(|e| Error::io(&dst, &e))?;
         self.scratch.know(to, id_of(&meta), live.ino, cookie, live.session)?;
-        let closed = {
-            let mut st = live.state.lock();
-            st.identity = Identity::Scratch;
-            st.name = to.1.as_bytes().to_vec();
-            if let Some(s) = st.staged.as_mut() {
-                s.file.path = dst;
-                s.saved = None;
-            }
-            self.scratch.known.lock().set_labels(live.ino, st.labels.clone());
-            st.handles == 0
-        };
+        let (labels, closed) = live.demote(&dst, to.1.as_bytes());
+        self.scratch.known.lock().set_labels(live.ino, labels);
         self.journal.append(&Record::Done { file: staged.name })?;
         if closed {
             self.scratch_released(live);
@@ -414,7 +388,7 @@ impl Volume {
     pub(super) async fn released_soon(&self, ino: Ino) -> bool {
         let mut releases = self.busy.subscribe();
         let closed = async {
-            while self.live_of(ino).is_some_and(|l| !l.state.lock().idle()) {
+            while self.live_of(ino).is_some_and(|l| !l.is_idle()) {
                 if releases.changed().await.is_err() {
                     return;
                 }
@@ -558,9 +532,7 @@ impl Volume {
         let pinned = self.pin(fresh, || Live::new(fresh, session, content::idle(self.now())));
         let live = pinned.live.clone();
         self.enter_staging(&live, staged, (parent, name), cookie, &attr, labels);
-        if let Identity::Draft(pending) = &mut live.state.lock().identity {
-            pending.replaces = false;
-        }
+        live.replaces_nothing();
         self.save(&live, Why::Release(0)).await?;
         self.finish_later(live.clone());
         self.getattr(fresh).await

@@ -119,7 +119,7 @@ impl Volume {
 
     /// `stat(2)` of a scratch inode: of the open file where there is one.
     pub(in super::super) fn scratch_attr(&self, ino: Ino) -> Result<Attr> {
-        let open = self.live_of(ino).and_then(|l| l.state.lock().staged.as_ref().map(|s| s.file.clone()));
+        let open = self.live_of(ino).and_then(|l| l.staged_file());
         let meta = match open {
             Some(file) => file.file.metadata().map_err(|e| Error::io(&file.path, &e))?,
             None => {
@@ -282,7 +282,7 @@ impl Volume {
     pub(in super::super) async fn scratch_setattr(&self, ino: Ino, set: SetAttr) -> Result<Attr> {
         let session = self.scratch.known.lock().session(ino).unwrap_or(SessionId::NONE);
         self.refuse_sealed(session).await?;
-        let open = self.live_of(ino).and_then(|l| l.state.lock().staged.as_ref().map(|s| s.file.clone()));
+        let open = self.live_of(ino).and_then(|l| l.staged_file());
         let path = match &open {
             // Also of a file that has no name any more.
             Some(file) => {
@@ -298,7 +298,7 @@ impl Volume {
             };
             file.set_len(size).map_err(|e| Error::io(&path, &e))?;
             if let Some(live) = self.live_of(ino) {
-                Self::count_write(&live);
+                live.count_write();
             }
         }
         if set.uid.is_some() || set.gid.is_some() {

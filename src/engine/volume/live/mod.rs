@@ -1,4 +1,10 @@
 //! One inode that is open here, or whose bytes are not saved yet.
+//!
+//! Its state is looked at and changed by the methods of this module, each under the state's lock for that moment alone.
+
+mod identity;
+mod names;
+mod staged;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -8,12 +14,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId};
 use crate::artifact::name::Name;
-use crate::artifact::openfile::{Maker, Naming};
+use crate::artifact::openfile::Maker;
 use crate::artifact::record::{Labels, NodeKind};
 use crate::artifact::time::Timestamp;
-use crate::artifact::{Error, Result};
 use crate::metrics::moved::{self, Clock};
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::follow::Follower;
@@ -24,6 +30,10 @@ use super::attr::Attr;
 use super::copy::Copied;
 use super::grow::Grown;
 use super::setattr::SetAttr;
+
+pub use identity::Identity;
+pub use names::Birthright;
+pub use staged::Standing;
 
 /// How often a waiter looks whether the one that he waits for gets on.
 const LOOK: Duration = Duration::from_secs(1);
@@ -87,84 +97,6 @@ pub struct Pending {
     pub replaces: bool,
 }
 
-/// What an inode is to the catalog. It decides what a save, a rename and a removal mean for it.
-#[derive(Clone, Debug)]
-pub enum Identity {
-    /// Never committed: its name is in the overlay, its first save gives it its place in the catalog.
-    Draft(Pending),
-    /// The catalog has it under some name.
-    Cataloged,
-    /// Made without a name, and not linked yet: see [`super::nameless`]. Nothing of it is saved.
-    Tmpfile,
-    /// No name is left: nothing of it is saved. With an error: its first bytes were refused for good, and its name given up.
-    Unlinked(Option<Error>),
-    /// Its staging file lies in the scratch tree: it is no artifact, and nothing of it is saved.
-    Scratch,
-}
-
-impl Identity {
-    /// Where its first commit will put it.
-    pub fn draft(&self) -> Option<&Pending> {
-        if let Identity::Draft(pending) = self { Some(pending) } else { None }
-    }
-
-    /// The catalog knows nothing of it yet: its first commit is to come, and perhaps its name.
-    pub fn is_unborn(&self) -> bool {
-        matches!(self, Identity::Draft(_) | Identity::Tmpfile)
-    }
-
-    /// No name leads to it, not even one of scratch.
-    pub fn has_no_name(&self) -> bool {
-        matches!(self, Identity::Tmpfile | Identity::Unlinked(_))
-    }
-
-    pub fn is_scratch(&self) -> bool {
-        matches!(self, Identity::Scratch)
-    }
-
-    /// Why its name was given up.
-    pub fn refused(&self) -> Option<&Error> {
-        if let Identity::Unlinked(Some(why)) = self { Some(why) } else { None }
-    }
-
-    /// Its first commit is done. What lost its name while that was on its way stays without.
-    pub fn commit(&mut self) {
-        if let Identity::Draft(_) = self {
-            *self = Identity::Cataloged;
-        }
-    }
-
-    /// Its last name is gone. What was refused before stays so: whoever writes to it has to hear of it.
-    pub fn unlink(&mut self) {
-        if !matches!(self, Identity::Unlinked(_)) {
-            *self = Identity::Unlinked(None);
-        }
-    }
-
-    /// Its name is given up, for good, if it never was committed: then where it was to be.
-    pub fn refuse(&mut self, why: Error) -> Option<Pending> {
-        match std::mem::replace(self, Identity::Cataloged) {
-            Identity::Draft(pending) => {
-                *self = Identity::Unlinked(Some(why));
-                Some(pending)
-            }
-            other => {
-                *self = other;
-                None
-            }
-        }
-    }
-
-    /// Whether a save may give it a place, and who has to hear of what is not saved.
-    pub fn naming(&self) -> Naming {
-        match self {
-            Identity::Draft(_) | Identity::Cataloged => Naming::Named,
-            Identity::Unlinked(Some(_)) => Naming::Refused,
-            Identity::Tmpfile | Identity::Unlinked(None) | Identity::Scratch => Naming::Nameless,
-        }
-    }
-}
-
 /// Guarded by [`Live::state`].
 pub struct State {
     pub handles: usize,
@@ -217,7 +149,7 @@ pub struct Live {
     saver: Mutex<Option<Arc<Clock>>>,
     pub state: Mutex<State>,
     /// Writes that went through the daemon.
-    pub writes: AtomicU64,
+    writes: AtomicU64,
     /// Opens on their way that have found this record: while there are any it stays the inode's one record.
     pub pins: AtomicUsize,
 }
@@ -249,8 +181,7 @@ impl State {
 
     /// Of a file that is made here: its staging file and whose it is.
     pub fn newborn(file: StagingFile, labels: Labels, mode: u32, (uid, gid): (u32, u32), now: Timestamp) -> Self {
-        let staged = Staged { file, saved: None, mappable: false, follower: None, grown: None, copied: None };
-        Self { staged: Some(staged), mode, uid, gid, labels, ..Self::unopened(now) }
+        Self { staged: Some(Staged::fresh(file)), mode, uid, gid, labels, ..Self::unopened(now) }
     }
 
     pub fn idle(&self) -> bool {
@@ -304,6 +235,11 @@ impl Live {
 
     pub fn writes(&self) -> u64 {
         self.writes.load(Ordering::Acquire)
+    }
+
+    /// Counts a write through the daemon. Called before the bytes land, so that a save in between is repeated.
+    pub fn count_write(&self) {
+        self.writes.fetch_add(1, Ordering::AcqRel);
     }
 
     pub fn is_pending(&self) -> bool {
