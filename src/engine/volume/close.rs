@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::artifact::ids::Ino;
-use crate::artifact::openfile::{Bytes, Leaving, Part, Released, Why, released};
+use crate::artifact::openfile::{Bytes, Leaving, Part, Released, Why};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::ChangeKind;
 use crate::metrics;
@@ -14,7 +14,7 @@ use crate::staging::journal::Record;
 
 use super::Volume;
 use super::handles::Handle;
-use super::live::{Io, Live, Saving, Staged};
+use super::live::{Given, Live, Saving, Staged};
 use super::process::is_in_msync;
 use super::save::blocking;
 
@@ -119,13 +119,7 @@ impl Volume {
         if self.scratch_released(live) {
             return;
         }
-        let decided = {
-            let mut st = live.state.lock();
-            let decided = released(st.writers, st.staged.is_some() || st.identity.draft().is_some());
-            st.lingering |= decided == Released::Finish && st.handles == 0;
-            decided
-        };
-        match decided {
+        match live.released() {
             Released::Nothing => return,
             Released::Retire => return self.retire(live),
             Released::Finish => {}
@@ -137,7 +131,7 @@ impl Volume {
 
     /// Does for a file that nobody has open what its last release would.
     pub(super) fn finish_later(self: &Arc<Self>, live: Arc<Live>) {
-        live.state.lock().lingering = true;
+        live.linger(true);
         let finishing = Finishing::begin(self);
         let clock = Clock::new(self.store.options.upload_timeout);
         tokio::spawn(moved::scope(clock, async move { finishing.0.finish(&live, 0).await }));
@@ -147,14 +141,7 @@ impl Volume {
     pub(super) fn dismiss(&self, fh: u64) -> Option<Arc<Live>> {
         let handle = self.handles.remove(fh)?;
         let Handle::File { live, write, .. } = &*handle else { return None };
-        let mut st = live.state.lock();
-        st.handles -= 1;
-        st.writers -= usize::from(*write);
-        if st.handles == 0 {
-            // Dropping the backing ID lets the read lease be granted.
-            st.io = Io::None;
-        }
-        drop(st);
+        live.count_out(*write);
         Some(live.clone())
     }
 
@@ -183,7 +170,7 @@ impl Volume {
             match parted {
                 Ok(Parted::Done) => break,
                 Ok(Parted::Reopened) => {
-                    live.state.lock().lingering = false;
+                    live.linger(false);
                     break;
                 }
                 Ok(Parted::Changed) => {}
@@ -207,16 +194,14 @@ impl Volume {
         let pending = {
             // Name and record go at one moment: who finds the one finds the other.
             let mut overlay = self.overlay.lock();
-            let mut st = live.state.lock();
-            if st.writers > 0 {
-                return Ok(Parted::Reopened);
+            match live.give_up(why) {
+                Given::Reopened => return Ok(Parted::Reopened),
+                Given::Up => None,
+                Given::UpWith(place) => {
+                    overlay.remove(place.parent, &place.name, live.ino);
+                    Some(place)
+                }
             }
-            let pending = st.identity.refuse(why);
-            if let Some(p) = &pending {
-                st.nlink = 0;
-                overlay.remove(p.parent, &p.name, live.ino);
-            }
-            pending
         };
         let parted = self.part(saving, true).await?;
         match pending {
@@ -247,28 +232,17 @@ impl Volume {
     /// Parts from the staging file when nobody can change it any more. `discarded`: what it holds and was not saved is refused.
     async fn part(self: &Arc<Self>, saving: &mut Saving<'_>, discarded: bool) -> Result<Parted> {
         let live = saving.inode();
-        let (staged, orphan) = {
-            let mut st = live.state.lock();
-            // Readers of a committed file go on with what is committed; those of one that never was have but this.
-            let may_go = discarded && st.identity.refused().is_none() && !matches!(st.io, Io::Passthrough(_));
-            if st.handles > 0 && !may_go {
-                return Ok(Parted::Reopened);
-            }
-            if may_go {
-                st.charge.set(0);
-            }
-            (st.staged.take(), st.identity.has_no_name() || discarded)
-        };
+        let Some((staged, orphan)) = live.take_staged(discarded) else { return Ok(Parted::Reopened) };
         let kept = staged.and_then(|staged| if discarded { Some(staged) } else { self.keep_warm(live, staged) });
         let Some(mut staged) = kept else {
-            live.state.lock().lingering = false;
+            live.linger(false);
             return Ok(Parted::Done);
         };
         let mut leaving = self.leaving(live, &staged, orphan)?;
         if leaving.decide() == Part::Freeze {
             staged = self.freeze(staged).await?;
             if staged.mappable {
-                live.state.lock().staged = Some(staged);
+                live.put_back(staged);
                 return Ok(Parted::Mapped);
             }
             leaving = self.leaving(live, &staged, orphan)?;
@@ -276,7 +250,7 @@ impl Volume {
         let part = leaving.decide();
         if part == Part::Save {
             // Changed (a truncate by path) since the save that led here.
-            live.state.lock().staged = Some(staged);
+            live.put_back(staged);
             return Ok(Parted::Changed);
         }
         let sparse = staged.grown.as_ref().is_some_and(super::grow::Grown::is_sparse);
@@ -290,7 +264,7 @@ impl Volume {
                 self.parted.lock().insert(name);
             }
             // The settler moves it into the store, removes it, and says so: until then the journal keeps its story.
-            live.state.lock().lingering = false;
+            live.linger(false);
             self.settle.notify_one();
             return Ok(Parted::Done);
         }
@@ -307,7 +281,7 @@ impl Volume {
             return Err(Error::io(&path, &e));
         }
         self.journal.append(&Record::Done { file: name })?;
-        live.state.lock().lingering = false;
+        live.linger(false);
         Ok(Parted::Done)
     }
 
@@ -351,10 +325,7 @@ impl Volume {
 
     /// An unlinked file's staging goes with its last handle.
     pub(super) fn drop_staging_if_closed(&self, live: &Arc<Live>) {
-        let staged = {
-            let mut st = live.state.lock();
-            if st.handles > 0 || st.lingering { None } else { st.staged.take() }
-        };
+        let staged = live.take_if_closed();
         let provisional = staged.as_ref().and_then(|s| s.saved.as_ref()).is_some_and(|s| s.provisional);
         if provisional {
             // The trash needs its bytes: the settler takes the file.
@@ -394,7 +365,7 @@ impl Volume {
         if self.is_warm(file, ino) {
             return true;
         }
-        self.live_of(ino).is_some_and(|l| l.state.lock().staged.as_ref().is_some_and(|s| s.file.name == file))
+        self.live_of(ino).is_some_and(|l| l.is_staged_in(file))
     }
 }
 

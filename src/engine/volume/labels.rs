@@ -98,7 +98,7 @@ impl Volume {
         }
         let text = match subject {
             Subject::Pending(live) => {
-                let labels = live.state.lock().labels.clone();
+                let labels = live.labels();
                 match attr {
                     Attr::Fact(Fact::State) => Some(String::from("writing")),
                     Attr::Fact(Fact::Session) => Some(self.session_name(live.session).await?.to_string()),
@@ -152,9 +152,8 @@ impl Volume {
         let found = |metadata: &Metadata, aside: &Aside| value(metadata, aside, name).map(<[u8]>::to_vec);
         match subject {
             Subject::Pending(live) => {
-                let st = live.state.lock();
-                found(&st.labels.explicit, &st.labels.aside)
-                    .or_else(|| found(&st.labels.environment, &Aside::default()))
+                let labels = live.labels();
+                found(&labels.explicit, &labels.aside).or_else(|| found(&labels.environment, &Aside::default()))
             }
             Subject::File(artifact, _) => found(&artifact.metadata, &artifact.aside),
             Subject::Dir(labels) => found(&labels.explicit, &labels.aside),
@@ -179,8 +178,8 @@ impl Volume {
         }
         Ok(match self.subject(ino).await? {
             Subject::Pending(live) => {
-                let st = live.state.lock();
-                list(&st.labels.explicit.over(&st.labels.environment), &st.labels.aside)
+                let labels = live.labels();
+                list(&labels.explicit.over(&labels.environment), &labels.aside)
             }
             Subject::File(artifact, _) => list(&artifact.metadata, &artifact.aside),
             Subject::Dir(labels) => list(&labels.explicit, &labels.aside),
@@ -268,10 +267,7 @@ impl Volume {
     async fn pending_record(&self, live: &Live) -> Result<Value> {
         let attr = self.attr_of_pending(live)?;
         let session = self.session_name(live.session).await?;
-        let (labels, place) = {
-            let st = live.state.lock();
-            (st.labels.clone(), st.identity.draft().cloned())
-        };
+        let (labels, place) = live.labels_and_place();
         let mut filename = Vec::new();
         if let Some(place) = place {
             filename = self.store.catalog.path(place.parent).await?;

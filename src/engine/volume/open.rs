@@ -23,7 +23,6 @@ use super::hidden;
 use super::live::{Backing, Identity, Io, Live, Pending, Saved, Saving, Staged, State};
 use super::overlay::Entry;
 use super::save::blocking;
-use super::setattr::SET_ID;
 use super::tree::{MOVES, inherit};
 use super::{Caller, Volume};
 
@@ -200,7 +199,7 @@ impl Volume {
         if mode.write {
             // Under the save lock: nobody settles or drops the staging file while we count ourselves in.
             let mut saving = live.saving().await;
-            if live.state.lock().identity.refused().is_some() {
+            if live.refused().is_some() {
                 return Err(Error::not_found("the file was not kept"));
             }
             if live.is_unborn() {
@@ -241,7 +240,7 @@ impl Volume {
             return Err(Error::not_found("the file is gone"));
         }
         if let Some(node) = node {
-            live.state.lock().size = node.size;
+            live.set_size(node.size);
         }
         let opened = self.admit(live, mode, content).await?;
         // Where there is a staging file, that is what is read.
@@ -299,10 +298,9 @@ impl Volume {
             Content::default()
         };
         let Content { saved, grown, follower } = content;
-        let mut st = live.state.lock();
-        st.labels = Labels { explicit: crate::artifact::metadata::Metadata::default(), ..labels };
-        st.name = name.as_bytes().to_vec();
-        st.staged = Some(warm.unwrap_or(Staged { file, saved, mappable: false, follower, grown, copied: None }));
+        let labels = Labels { explicit: crate::artifact::metadata::Metadata::default(), ..labels };
+        let staged = warm.unwrap_or(Staged { saved, follower, grown, ..Staged::fresh(file) });
+        live.stage(staged, name.as_bytes(), labels);
         Ok(())
     }
 
@@ -370,41 +368,12 @@ impl Volume {
     /// Counts a new handle in and chooses how it does its I/O.
     pub(super) async fn admit(&self, live: &Arc<Live>, mode: OpenMode, content: Option<BlobHash>) -> Result<Opened> {
         let bypass = self.may_bypass().await?;
-        let how = {
-            let mut st = live.state.lock();
-            st.handles += 1;
-            st.writers += usize::from(mode.write);
-            // Mapped through the daemon it is not the staging file that is mapped.
-            if mode.write
-                && mode.read
-                && let Some(staged) = st.staged.as_mut().filter(|s| s.grown.is_none())
-            {
-                staged.mappable = true;
-            }
-            if matches!(st.io, Io::None) {
-                st.io = match &st.staged {
-                    // A backing file keeps the `O_APPEND` of its open whatever fcntl(2) says later: the daemon carries appends.
-                    // Writes to a set-ID file come to the daemon: without privilege they take the bits away.
-                    Some(staged)
-                        if bypass
-                            && self.passthrough.load(Ordering::Relaxed)
-                            && !mode.append
-                            // The limit of scratch is kept by the daemon.
-                            && !st.identity.is_scratch()
-                            && st.mode & SET_ID == 0
-                            && staged.grown.is_none() =>
-                    {
-                        Io::Passthrough(Arc::new(Backing { file: staged.file.file.clone(), token: OnceLock::new() }))
-                    }
-                    _ => Io::Cached,
-                };
-            }
-            match &st.io {
-                Io::Passthrough(backing) => How::Passthrough(backing.clone()),
-                // A limit is near: each write is to be answered when it comes.
-                _ if mode.write && !bypass && self.collects_writes.load(Ordering::Relaxed) => How::Direct,
-                _ => How::Cached { keep: self.cache_is_right(live.ino, st.handles, content) },
-            }
+        let (io, handles) = live.count_in(mode, bypass && self.passthrough.load(Ordering::Relaxed));
+        let how = match io {
+            Io::Passthrough(backing) => How::Passthrough(backing),
+            // A limit is near: each write is to be answered when it comes.
+            _ if mode.write && !bypass && self.collects_writes.load(Ordering::Relaxed) => How::Direct,
+            _ => How::Cached { keep: self.cache_is_right(live.ino, handles, content) },
         };
         let fh = self.handles.add(Handle::File {
             live: live.clone(),
@@ -431,7 +400,7 @@ impl Volume {
         let hash = reader.0.hash();
         if let Handle::File { live, reader: slot, .. } = &*self.handles.get(fh)? {
             *slot.lock() = Some(reader);
-            live.state.lock().size = node.size;
+            live.set_size(node.size);
         }
         let mut cached = self.cached.lock();
         // Bounded: forgetting an entry only costs a refill of the page cache.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::artifact::openfile::{Bytes as State, Maker, Seen, Why};
+use crate::artifact::openfile::Why;
 use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::{Birth, FileStat, Outcome};
+use crate::catalog::{Birth, Outcome};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::engine::upload::IN_MEMORY_MAX;
 use crate::staging::file::{StagingFile, Stamp};
@@ -18,10 +18,9 @@ use crate::staging::journal::Record;
 pub(super) use crate::engine::store::blocking;
 
 use super::Volume;
-use super::attr::sparse;
 use super::grow::Growth;
 use super::handles::Handle;
-use super::live::{Io, Live, Saved, Saving, Staged};
+use super::live::{Live, Saved, Saving, ToCommit};
 
 /// Up to this size reading and hashing take tens of microseconds: done where we are.
 pub(super) const AT_ONCE: u64 = 128 << 10;
@@ -67,13 +66,13 @@ impl Volume {
             if self.already_saved(saving, &snapshot) {
                 break;
             }
-            live.state.lock().meanwhile.get_or_insert_default();
+            live.begin_commit();
             let meta = self.commit_meta(live, &snapshot, why);
             let source = self.source(live, &snapshot, why)?;
             let birth = meta.birth.clone();
             match self.store.ingest(source, meta).await {
                 Ok(done) => {
-                    let goes_on = why.goes_on(Self::last_maker(live));
+                    let goes_on = why.goes_on(live.last_made().map(|(_, maker)| maker));
                     self.saved(saving, &snapshot, birth.as_ref(), &done, why)?;
                     if let Some(birth) = birth.as_ref().filter(|_| done.committed.ino != live.ino) {
                         self.drop_cached_name(birth.parent, birth.name.clone()).await;
@@ -112,23 +111,10 @@ impl Volume {
         Ok(())
     }
 
-    /// Who made the last artifact of this inode.
-    fn last_maker(live: &Live) -> Option<Maker> {
-        let st = live.state.lock();
-        st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact).map(|(_, maker)| maker)
-    }
-
     /// The staging file and its stamp when it holds something that `why` is to commit.
     fn unsaved(&self, live: &Live, why: Why) -> Result<Option<(StagingFile, Stamp)>> {
-        let st = live.state.lock();
-        let Some(staged) = &st.staged else { return Ok(None) };
-        let stamp = staged.file.stamp()?;
-        Ok(why.saves(self.seen(live, &st, staged, stamp)).then(|| (staged.file.clone(), stamp)))
-    }
-
-    fn seen(&self, live: &Live, st: &super::live::State, staged: &Staged, stamp: Stamp) -> Seen {
-        let bytes = self.state_of_bytes(live, staged, &st.io, stamp);
-        Seen { size: stamp.size, bytes, writers: st.writers, naming: st.identity.naming() }
+        let Some((file, stamp, seen)) = live.look(self.notes_stores)? else { return Ok(None) };
+        Ok(why.saves(seen).then_some((file, stamp)))
     }
 
     /// The one way to answer a close or an fsync of a writer with success. Whatever led here: bytes that will not be kept are told.
@@ -136,41 +122,20 @@ impl Volume {
     /// # Errors
     /// Why they are not kept.
     pub(super) fn acknowledge(&self, live: &Live, why: Why) -> Result<()> {
-        let st = live.state.lock();
-        let lost = match &st.staged {
-            Some(staged) => !why.acknowledges(self.seen(live, &st, staged, staged.file.stamp()?)),
-            None => true,
-        };
-        if !lost {
+        let kept = live.look(self.notes_stores)?.is_some_and(|(_, _, seen)| why.acknowledges(seen));
+        if kept {
             return Ok(());
         }
         let lacks = || Error::internal("a file that is open for writing lost its staging file");
-        let error = st.identity.refused().cloned().unwrap_or_else(lacks);
+        let error = live.refused().unwrap_or_else(lacks);
         tracing::error!(ino = %live.ino, ?why, error = %error, "about to acknowledge bytes that are not kept");
         Err(error)
-    }
-
-    fn state_of_bytes(&self, live: &Live, staged: &Staged, io: &Io, stamp: Stamp) -> State {
-        let Some(saved) = &staged.saved else { return State::Unsaved };
-        // A store to a page that is dirty already leaves no trace, unless the page was written back in between.
-        let unseen = staged.mappable && !self.notes_stores && matches!(io, Io::Passthrough(_));
-        if saved.stamp != stamp || saved.writes != live.writes() {
-            State::Unsaved
-        } else if saved.doubtful || unseen {
-            State::Doubtful
-        } else {
-            State::Saved
-        }
     }
 
     /// Writes back what a mapping may have changed, before it is hashed: that protects the pages again, so that every later store
     /// moves the stamp. (The kernel notes the first store to a clean page alone: `file_update_time` in `page_mkwrite`.)
     async fn fence(&self, live: &Live, file: &StagingFile, stamp: Stamp) -> Result<Stamp> {
-        let mapped = {
-            let st = live.state.lock();
-            !matches!(st.io, Io::Cached) && st.staged.as_ref().is_some_and(|s| s.mappable)
-        };
-        if !mapped {
+        if !live.may_be_mapped() {
             return Ok(stamp);
         }
         let file = file.clone();
@@ -216,11 +181,10 @@ impl Volume {
                 stamp = after;
                 continue;
             }
-            let others = live.state.lock().writers > 1;
-            if others || attempt >= TRIES {
+            if live.has_other_writers() || attempt >= TRIES {
                 return self.snapshot_by_copy(live, &file).await;
             }
-            let follower = live.state.lock().staged.as_mut().and_then(|s| s.follower.take());
+            let follower = live.end_following();
             let f = file.clone();
             let digest = blocking(move || {
                 f.await_writes()?;
@@ -270,19 +234,7 @@ impl Volume {
     fn already_saved(&self, saving: &mut Saving<'_>, snapshot: &Snapshot) -> bool {
         let live = saving.inode();
         let doubtful = self.doubtful(&snapshot.stamp);
-        let mut st = live.state.lock();
-        if st.identity.draft().is_some() || st.mtime_set.is_some() {
-            return false;
-        }
-        let Some(saved) = st.staged.as_mut().and_then(|s| s.saved.as_mut()) else { return false };
-        let same = saved.hash == snapshot.digest.hash && saved.size == snapshot.digest.size;
-        // Written again with the same bytes: still the catalog's business when the stamp moved (mtime).
-        if same && (saved.stamp == snapshot.stamp) {
-            saved.doubtful = doubtful;
-            saved.writes = snapshot.writes;
-            return true;
-        }
-        false
+        live.is_saved_as(snapshot.digest.hash, snapshot.stamp, snapshot.writes, doubtful)
     }
 
     pub(super) fn doubtful(&self, stamp: &Stamp) -> bool {
@@ -291,33 +243,17 @@ impl Volume {
     }
 
     fn commit_meta(&self, live: &Live, snapshot: &Snapshot, why: Why) -> CommitMeta {
-        let mtime = live.commit_mtime(&snapshot.stamp);
-        let st = live.state.lock();
-        let birth = st.identity.draft().map(|p| Birth {
-            parent: p.parent,
-            name: p.name.clone(),
-            cookie: p.cookie,
-            mode: st.mode,
-            uid: st.uid,
-            gid: st.gid,
-            replaces: p.replaces,
-        });
-        let last = st.staged.as_ref().and_then(|s| s.saved.as_ref()).and_then(|s| s.artifact);
+        let ToCommit { birth, last, name, labels, mtime, stat } = live.to_commit(&snapshot.stamp);
         CommitMeta {
             session: live.session,
             ino: live.ino,
             birth,
             collapse: why.replaces(last),
             id: self.store.new_artifact_id(),
-            name: st.name.clone(),
-            labels: self.labels_for(why, &st.labels),
+            name,
+            labels: self.labels_for(why, &labels),
             mtime,
-            stat: FileStat {
-                atime: st.identity.draft().map(|_| st.atime),
-                ctime: Some(st.ctime.max(snapshot.stamp.ctime)),
-                named: st.identity.draft().map(|p| p.named),
-                blocks: sparse(snapshot.stamp.size, snapshot.stamp.blocks),
-            },
+            stat,
             hashing: snapshot.hashing,
         }
     }
@@ -351,7 +287,7 @@ impl Volume {
                 || !self.store.stores_at_home()
                 // Somebody may write on in the staging file: this version's bytes go to the store.
                 || why.goes_on(None)
-                || live.state.lock().writers > 1)
+                || live.has_other_writers())
         {
             return Ok(Source::Bytes(bytes.clone(), snapshot.digest.clone()));
         }
@@ -372,31 +308,22 @@ impl Volume {
         let live = saving.inode();
         let doubtful = self.doubtful(&snapshot.stamp);
         let maker = why.maker(self.handles.next());
-        let (file, old) = {
-            let mut st = live.state.lock();
-            st.identity.commit();
-            st.lingering = false;
-            st.size = snapshot.digest.size;
-            // Environment, explicit labels and attributes are the catalog's from here on.
-            st.labels.explicit = crate::artifact::metadata::Metadata::default();
-            st.labels.aside = crate::artifact::aside::Aside::default();
-            let provisional = snapshot.copy.is_none() && done.holds_staging;
-            let Some(staged) = st.staged.as_mut() else { return Ok(()) };
-            let old = staged.saved.replace(Saved {
-                stamp: snapshot.stamp,
-                writes: snapshot.writes,
-                hash: snapshot.digest.hash,
-                size: snapshot.digest.size,
-                artifact: Some((done.committed.artifact.id, maker)),
-                provisional,
-                doubtful,
-            });
+        let saved = Saved {
+            stamp: snapshot.stamp,
+            writes: snapshot.writes,
+            hash: snapshot.digest.hash,
+            size: snapshot.digest.size,
+            artifact: Some((done.committed.artifact.id, maker)),
+            provisional: snapshot.copy.is_none() && done.holds_staging,
+            doubtful,
+        };
+        let committed = live.committed(saved, |staged, old| {
             if let Some(growth) = &snapshot.growth {
                 let gone = done.committed.outcome == Outcome::Collapsed;
-                self.grew(staged, old.as_ref(), growth, snapshot.digest.hash, gone);
+                self.grew(staged, old, growth, snapshot.digest.hash, gone);
             }
-            (staged.file.name.clone(), old)
-        };
+        });
+        let Some((file, old)) = committed else { return Ok(()) };
         self.forget_cached(live.ino);
         self.told.own(live.ino, snapshot.digest.hash);
         self.rules_may_change(&live.name());
@@ -423,11 +350,7 @@ impl Volume {
         if super::close::final_refusal(error.kind) {
             return;
         }
-        let (name, labels) = {
-            let mut st = live.state.lock();
-            st.lingering = true;
-            (st.staged.as_ref().map(|s| s.file.name.clone()), st.labels.clone())
-        };
+        let (name, labels) = live.keep_unsaved();
         let Some(file) = name else { return };
         let record =
             Record::Retry { file, size: snapshot.digest.size, hash: snapshot.digest.hash, labels: Box::new(labels) };
@@ -439,7 +362,7 @@ impl Volume {
 
     /// A label set for the first commit of a file that has none yet.
     pub(super) fn labels_mut(live: &Live, change: impl FnOnce(&mut Labels) -> Result<()>) -> Result<()> {
-        change(&mut live.state.lock().labels)
+        live.change_labels(change)
     }
 }
 

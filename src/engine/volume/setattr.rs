@@ -42,7 +42,7 @@ impl SetAttr {
         AttrChange { mode, uid, gid, atime, mtime, ctime: Some(ctime) }
     }
 
-    fn merge(&mut self, later: Self) {
+    pub(super) fn merge(&mut self, later: Self) {
         self.mode = later.mode.or(self.mode);
         self.uid = later.uid.or(self.uid);
         self.gid = later.gid.or(self.gid);
@@ -116,11 +116,7 @@ impl Volume {
         let now = set.kept_ctime.unwrap_or_else(|| self.now());
         let live = self.live_of(ino);
         if let Some(live) = &live {
-            let only_here = {
-                let mut st = live.state.lock();
-                apply(&mut st, set, now)?;
-                st.identity.is_unborn() || st.identity.has_no_name()
-            };
+            let only_here = live.set_attributes(set, now)?;
             if only_here {
                 return Ok(());
             }
@@ -131,17 +127,12 @@ impl Volume {
     /// What was set while a commit was on its way, which carried what was there before: set again.
     pub(super) async fn set_again(&self, live: &Live) -> Result<()> {
         loop {
-            let (set, at) = {
-                let st = live.state.lock();
-                (st.meanwhile.unwrap_or_default(), st.ctime)
-            };
+            let (set, at) = live.set_meanwhile();
             if !set.is_empty() {
                 self.store.catalog.set_attributes(self.store.origin, live.ino, set.change(at)).await?;
             }
             // Until the catalog has them, whoever asks is told from here.
-            let mut st = live.state.lock();
-            if st.meanwhile.unwrap_or_default() == set {
-                st.meanwhile = None;
+            if live.forget_meanwhile(set) {
                 return Ok(());
             }
         }
@@ -189,39 +180,6 @@ impl Volume {
 
     /// Cuts or extends the staging file.
     pub(super) fn truncate_staged(&self, saving: &mut Saving<'_>, size: u64) -> Result<()> {
-        let live = saving.inode();
-        let mut st = live.state.lock();
-        let Some(staged) = st.staged.as_mut() else { return Ok(()) };
-        live.count_write();
-        staged.file.file.set_len(size).map_err(|e| Error::io(&staged.file.path, &e))?;
-        st.mtime_set = None;
-        Ok(())
+        saving.inode().truncate(size)
     }
-}
-
-fn apply(st: &mut super::live::State, set: SetAttr, now: Timestamp) -> Result<()> {
-    if let Some(mode) = set.mode {
-        st.mode = mode & 0o7777;
-    }
-    if let Some(uid) = set.uid {
-        st.uid = uid;
-    }
-    if let Some(gid) = set.gid {
-        st.gid = gid;
-    }
-    if let Some(atime) = set.atime {
-        st.atime = atime;
-    }
-    if let Some(mtime) = set.mtime {
-        let at = match &st.staged {
-            Some(s) => s.file.stamp()?.ctime,
-            None => now,
-        };
-        st.mtime_set = Some((mtime, at));
-    }
-    st.ctime = now;
-    if let Some(meanwhile) = &mut st.meanwhile {
-        meanwhile.merge(set);
-    }
-    Ok(())
 }

@@ -2,8 +2,11 @@
 //!
 //! Its state is looked at and changed by the methods of this module, each under the state's lock for that moment alone.
 
+mod attributes;
 mod identity;
 mod names;
+mod opens;
+mod saves;
 mod staged;
 
 use std::any::Any;
@@ -33,6 +36,8 @@ use super::setattr::SetAttr;
 
 pub use identity::Identity;
 pub use names::Birthright;
+pub use opens::Given;
+pub use saves::ToCommit;
 pub use staged::Standing;
 
 /// How often a waiter looks whether the one that he waits for gets on.
@@ -307,10 +312,5 @@ impl Live {
             keep: false,
             expires: None,
         })
-    }
-
-    /// The mtime that a commit records.
-    pub fn commit_mtime(&self, stamp: &Stamp) -> Timestamp {
-        self.state.lock().mtime(stamp)
     }
 }
