@@ -12,7 +12,7 @@ use crate::cli::args::LinkArgs;
 use crate::cli::failure::Outcome;
 use crate::cli::settings::url_of;
 use crate::cli::target::spell;
-use crate::engine::open::StoreConfig;
+use crate::engine::options::StoreConfig;
 use crate::engine::store::Store;
 
 pub async fn run(context: &Context, args: &LinkArgs) -> Outcome {

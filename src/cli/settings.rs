@@ -11,9 +11,7 @@ use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Result};
 use crate::cli::args::{DurabilityArg, Global, LinkModeArg, LogFormat};
 use crate::cli::value::{self, Http};
-use crate::engine::gc::Keeping;
-use crate::engine::open::StoreConfig;
-use crate::engine::store::{Durability, Options};
+use crate::engine::options::{Durability, Keeping, Options, StoreConfig};
 
 /// Where links are served unless told otherwise.
 pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7780);

@@ -11,7 +11,7 @@ use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::human;
 use crate::cli::progress::Bar;
 use crate::cli::{Context, busy};
-use crate::engine::open::StoreConfig;
+use crate::engine::options::StoreConfig;
 use crate::engine::stale_mount;
 use crate::engine::store::Store;
 use crate::staging::state_dir::MountEntry;

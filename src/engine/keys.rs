@@ -1,13 +1,10 @@
 //! API keys: made, found, revoked, counted.
 
-use parking_lot::Mutex;
-use std::collections::HashMap;
 use subtle::ConstantTimeEq;
 
 use crate::artifact::key::{ApiKey, KeySecret, Rate, RunOf, Scope};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
-use crate::catalog::doors::KeyUse;
 use crate::engine::store::Store;
 
 /// Longest name of a key, in characters.
@@ -17,40 +14,6 @@ const NAME_MAX: usize = 128;
 pub struct NewKey {
     pub key: ApiKey,
     pub secret: KeySecret,
-}
-
-/// Requests since they were last written down.
-#[derive(Debug, Default)]
-pub struct Meter(Mutex<HashMap<String, (u64, Timestamp)>>);
-
-impl Meter {
-    /// One request with the key `id`.
-    pub fn count(&self, id: &str, now: Timestamp) {
-        let mut uses = self.0.lock();
-        match uses.get_mut(id) {
-            Some(used) => *used = (used.0 + 1, now),
-            None => {
-                uses.insert(id.to_owned(), (1, now));
-            }
-        }
-    }
-
-    fn waiting(&self) -> u64 {
-        self.0.lock().values().map(|(n, _)| n).sum()
-    }
-
-    fn take(&self) -> Vec<KeyUse> {
-        let uses = std::mem::take(&mut *self.0.lock());
-        uses.into_iter().map(|(id, (requests, last))| KeyUse { id, requests, last }).collect()
-    }
-
-    fn put_back(&self, uses: Vec<KeyUse>) {
-        let mut all = self.0.lock();
-        for used in uses {
-            let entry = all.entry(used.id).or_insert((0, used.last));
-            *entry = (entry.0 + used.requests, entry.1.max(used.last));
-        }
-    }
 }
 
 impl Store {
@@ -198,6 +161,9 @@ fn month(now: Timestamp) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use crate::catalog::doors::KeyUse;
+    use crate::engine::store_state::Meter;
+
     use super::*;
 
     #[test]

@@ -1,25 +1,23 @@
 //! Opening and closing a store: from settings to parts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ulid::Ulid;
 
 use crate::artifact::ids::MountId;
-use crate::artifact::name::TenantName;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::Origin;
 use crate::catalog::sqlite::{SqliteCatalog, SqliteOptions};
 use crate::catalog::upkeep::Upkeep as _;
-use crate::engine::clock::Clock;
+use crate::engine::options::StoreConfig;
 use crate::engine::parts;
 use crate::engine::place::Place;
 use crate::engine::progress::Progress;
-use crate::engine::push::STAGED_PREFIX;
-use crate::engine::recover::Recovery;
 use crate::engine::settle::{Scope, remove_staging};
-use crate::engine::store::{Inner, Options, Store, blocking};
+use crate::engine::store::{Inner, Store, blocking};
+use crate::engine::store_state::{Recovery, STAGED_PREFIX};
 use crate::staging::state_dir::{MountDir, MountInfo, StateDir};
 use crate::staging::sweep_lock::SweepLock;
 
@@ -30,45 +28,6 @@ const RECOVERY_LIGHT: Duration = Duration::from_secs(5);
 
 /// What is freed of the cache on a full disk, in bytes, before the files of a new process are made.
 const ROOM_TO_START: u64 = 64 << 20;
-
-/// Where a store is and how it shall behave: flags, environment and `config.toml`, merged by the caller.
-#[derive(Clone, Debug)]
-pub struct StoreConfig {
-    pub state_dir: PathBuf,
-    pub tenant: TenantName,
-    /// `s3://bucket/prefix`, or a directory (absolute path or `file://…`); none: what this state directory was
-    /// used with before, at first `blobs/` in it.
-    pub store: Option<String>,
-    /// `--s3-endpoint`.
-    pub endpoint: Option<String>,
-    /// `--s3-path-style`.
-    pub path_style: bool,
-    pub region: Option<String>,
-    /// Limit of the local cache of remote blobs, in bytes.
-    pub cache_bytes: u64,
-    pub options: Options,
-    pub clock: Clock,
-}
-
-impl StoreConfig {
-    /// Defaults in `state_dir`: tenant `default`, local blobs, 10 GiB of cache.
-    ///
-    /// # Errors
-    /// Never in practice: `default` is a tenant's name.
-    pub fn new(state_dir: impl Into<PathBuf>) -> Result<Self> {
-        Ok(Self {
-            state_dir: state_dir.into(),
-            tenant: "default".parse()?,
-            store: None,
-            endpoint: None,
-            path_style: false,
-            region: None,
-            cache_bytes: 10 << 30,
-            options: Options::default(),
-            clock: Clock::default(),
-        })
-    }
-}
 
 impl Store {
     /// Opens everything with a staging directory of its own (for `push`, `run`, `mount`) and recovers what dead owners left.

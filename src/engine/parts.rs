@@ -8,7 +8,7 @@ use crate::blob::cache::BlobCache;
 use crate::blob::measured::Measured;
 use crate::blob::open::{StoreOptions, open_store};
 use crate::blob::retry::Policy;
-use crate::engine::open::StoreConfig;
+use crate::engine::options::StoreConfig;
 use crate::engine::place::Place;
 use crate::engine::store::blocking;
 use crate::staging::state_dir::StateDir;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
 use crate::artifact::{Error, Result};
-use crate::engine::open::StoreConfig;
+use crate::engine::options::StoreConfig;
 use crate::staging::state_dir::StateDir;
 
 /// A store's address. `store` is its identity; the rest is how to reach it and may change.

@@ -19,6 +19,7 @@ use crate::engine::ingest::{CommitMeta, Ingested, Source};
 use crate::engine::progress::{Progress, Step};
 use crate::engine::steps::host;
 use crate::engine::store::{Store, blocking};
+use crate::engine::store_state::STAGED_PREFIX;
 use crate::staging::file::StagingFile;
 use crate::staging::hash::{Hasher, hash_bytes};
 
@@ -35,9 +36,6 @@ const BLOCK: u64 = 512;
 
 /// How often a path is walked again because someone else made or removed a part of it meanwhile.
 const ROUNDS: u32 = 8;
-
-/// Staging files of `push`: private to this process, so that nobody changes them after they were hashed.
-pub(crate) const STAGED_PREFIX: &str = "push-";
 
 /// What is pushed.
 pub enum PushSource {

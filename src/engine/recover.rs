@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use ulid::Ulid;
@@ -25,29 +24,11 @@ use crate::engine::settle::{BATCH, Owner, remove_staging};
 use crate::engine::stale_mount;
 use crate::engine::steps::run_of;
 use crate::engine::store::{Store, blocking};
+pub use crate::engine::store_state::Recovery;
 use crate::staging::file::StagingFile;
 use crate::staging::hash::{Digest, hash_file};
 use crate::staging::journal::{Journal, Record, Story};
 use crate::staging::state_dir::{MountDir, MountInfo};
-
-/// What a recovery did and what it had to leave.
-#[derive(Clone, Debug, Default, Serialize, PartialEq, Eq)]
-pub struct Recovery {
-    /// Directories of dead owners that are gone now.
-    pub owners: u32,
-    /// Dead mounts that were taken away.
-    pub unmounted: u32,
-    /// Blobs moved into the store.
-    pub settled: u64,
-    /// Closed files whose commit was made up for. Paths inside their sessions.
-    pub committed: Vec<String>,
-    /// Files that were still open: in the trash, marked recovered. Paths inside their sessions.
-    pub trashed: Vec<String>,
-    /// Unsaved bytes of sessions that were sealed meanwhile: gone, as sealing says.
-    pub dropped: Vec<String>,
-    /// What could not be stored now and stays for the next time: one sentence each.
-    pub left: Vec<String>,
-}
 
 /// One story with its parts named.
 struct Leftover {

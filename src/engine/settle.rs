@@ -19,8 +19,9 @@ use crate::blob::Body;
 use crate::catalog::{PendingCount, Unsettled};
 use crate::engine::failpoints::hit;
 use crate::engine::progress::{Progress, Step};
-use crate::engine::push::STAGED_PREFIX;
 use crate::engine::store::{Store, blocking};
+use crate::engine::store_state::STAGED_PREFIX;
+pub use crate::engine::store_state::{Claim, StagingInUse};
 use crate::engine::supervise;
 use crate::staging::file::{Freeze, StagingFile};
 use crate::staging::hash::{Digest, hash_bytes, hash_file};
@@ -43,26 +44,6 @@ const RECOVERY: Duration = Duration::from_secs(30);
 
 /// How long the task lets small commits gather, so that a burst of them is one round.
 const GATHER: Duration = Duration::from_millis(200);
-
-/// The volume's word on one of its staging files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Somebody has it open, or it may still change.
-    InUse,
-    /// Nobody has it open here; it may have changed since it was hashed.
-    Free,
-    /// Nobody has it open, and its stamp is that of the hashed bytes: they need not be hashed again.
-    Unchanged,
-}
-
-/// The volume's word on its staging files. A store without a volume has none: every staging file is free.
-pub trait StagingInUse: Send + Sync {
-    /// Takes `file` for the settler unless it is in use. After any other answer the volume must not open it again
-    /// until [`StagingInUse::released`]. Must not block.
-    fn claim(&self, file: &str) -> Claim;
-    /// Ends a claim. `gone`: its bytes are in the store and the file is removed or moved; forget it.
-    fn released(&self, file: &str, gone: bool);
-}
 
 /// Which bytes to settle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

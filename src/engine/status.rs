@@ -7,24 +7,14 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Error, Result};
-use crate::engine::recover::Recovery;
 use crate::engine::store::{Store, blocking};
+
+pub use crate::engine::store_state::{Recovery, StoreFailure};
 
 const FILE: &str = "status.json";
 /// Names kept of what was left, and how many a sentence names.
 const LEFT_KEPT: u32 = 100;
 const LEFT_SAID: usize = 5;
-
-/// The store could not be reached.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub struct StoreFailure {
-    /// RFC 3339, UTC: the first failure in a row.
-    pub since: String,
-    /// Attempts that failed in a row.
-    pub attempts: u64,
-    /// The last error.
-    pub message: String,
-}
 
 /// What a mount that ended has taken and the store has not.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -12,61 +11,15 @@ use crate::artifact::ids::{ArtifactId, BlobHash};
 use crate::artifact::name::TenantName;
 use crate::artifact::record::Tenant;
 use crate::artifact::step::AttemptId;
-use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::cache::BlobCache;
 use crate::blob::{BlobKey, BlobStore};
 use crate::catalog::{Catalog, Origin};
 use crate::engine::clock::Clock;
-use crate::engine::gc::Keeping;
-use crate::engine::keys::Meter;
-use crate::engine::recover::Recovery;
-use crate::engine::settle::StagingInUse;
-use crate::engine::status::StoreFailure;
+use crate::engine::options::Options;
+use crate::engine::store_state::{Meter, Recovery, StagingInUse, StoreFailure, Streams};
 use crate::metrics::moved;
 use crate::staging::state_dir::{MountDir, StateDir};
-
-/// When `close()` answers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// Once bytes are in the store and the record in the catalog.
-    #[default]
-    Store,
-    /// Once both are on local disk; the upload follows.
-    Local,
-}
-
-/// Settings of a store, from flags, environment and `config.toml`.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub durability: Durability,
-    /// How long a `close()` retries a failing store before it answers `EIO`.
-    pub upload_timeout: Duration,
-    /// Files up to this many bytes ride in the catalog row until they are settled.
-    pub inline_max: u64,
-    /// How long deleted files, unneeded bytes and earlier versions stay.
-    pub keeping: Keeping,
-    /// Which earlier versions a commit replaces and how many a path keeps.
-    pub versions: Rules,
-    /// Base of links, without a trailing slash.
-    pub public_url: String,
-    /// Bytes that scratch files of one tenant may take in the state directory.
-    pub scratch_limit: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            durability: Durability::Store,
-            upload_timeout: Duration::from_mins(1),
-            inline_max: 16 << 10,
-            keeping: Keeping::default(),
-            versions: Rules { window: Duration::from_secs(2), keep: Some(10), keys: None },
-            public_url: String::from("http://127.0.0.1:7780"),
-            scratch_limit: 10 << 30,
-        }
-    }
-}
 
 /// One tenant's store, as one process has it open. Holds no lock across an await.
 pub struct Store {
@@ -102,7 +55,7 @@ pub(crate) struct Inner {
     pub in_use: OnceLock<Arc<dyn StagingInUse>>,
     pub wake: Notify,
     /// Transfers at work whose bytes must stay in the store.
-    pub streams: Mutex<crate::engine::gc::replaced::Streams>,
+    pub streams: Mutex<Streams>,
     /// Requests with keys that are not written down yet.
     pub meter: Meter,
     /// What is committed belongs to it.

@@ -79,7 +79,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    #[allow(clippy::single_range_in_vec_init)]
+    #[allow(clippy::single_range_in_vec_init, reason = "a list of ranges with one in it is meant")]
     fn ranges_as_the_rfc_reads_them() {
         let parts = |ranges: &[Range<u64>]| Asked::Parts(ranges.to_vec());
         for (header, expected) in [

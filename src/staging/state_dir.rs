@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::used_underscore_binding)]
+    #[allow(clippy::used_underscore_binding, reason = "the field is held, and looked at here alone")]
     fn the_lock_is_not_inherited_by_programs() {
         let (_dir, state) = state();
         let mount = MountDir::create(&state).unwrap();

@@ -75,6 +75,11 @@ fn what_has_one_caller_keeps_it() {
 }
 
 #[test]
+fn files_of_the_engine_stand_in_no_circle() {
+    none("what two files share is in a third, below both", &rules::circles(&production()));
+}
+
+#[test]
 fn every_possible_panic_has_a_reason() {
     let faults: Vec<Fault> = production().iter().flat_map(rules::panics).collect();
     none("unwrap and expect outside tests need a comment or a `reason` within the lines above", &faults);
@@ -186,6 +191,20 @@ mod can_fail {
         assert_eq!(found("src/engine/volume/room.rs", "fn f() { let st = live.state\n.lock(); }"), 1);
         assert_eq!(found("src/engine/volume/live/names.rs", "fn f() { let st = live.state.lock(); }"), 0);
         assert_eq!(found("src/engine/seal.rs", "// blobs.put(key)\nfn f() { self.blobs.get(&key) }"), 0);
+    }
+
+    #[test]
+    fn circles_are_seen() {
+        let faults = |files: &[(&str, &str)]| {
+            let files: Vec<_> = files.iter().map(|(p, t)| ((*p).to_owned(), (*t).to_owned())).collect();
+            rules::circles(&source::production(&files)).len()
+        };
+        let (a, b) =
+            (("src/engine/a.rs", "use crate::engine::b::B;"), ("src/engine/b.rs", "use crate::engine::c::{C, D};"));
+        assert_eq!(faults(&[a, b, ("src/engine/c.rs", "use super::a::A;")]), 3);
+        assert_eq!(faults(&[a, b, ("src/engine/c/mod.rs", "fn f() { crate::engine::a::f() }")]), 3);
+        assert_eq!(faults(&[a, b, ("src/engine/c.rs", "// crate::engine::a\nuse crate::artifact::a;")]), 0);
+        assert_eq!(faults(&[a, ("src/engine/b.rs", "use crate::engine::b::f;")]), 0);
     }
 
     #[test]

@@ -96,6 +96,57 @@ pub fn callers(source: &Source) -> Vec<Fault> {
     faults
 }
 
+/// The module that a file is: `engine::gc::timer`.
+fn module(path: &str) -> Option<String> {
+    let path = path.strip_prefix("src/")?.strip_suffix(".rs")?;
+    Some(path.strip_suffix("/mod").unwrap_or(path).replace('/', "::"))
+}
+
+/// Circles of files in the engine: who is understood only with another that is understood only with it. (The parts of the volume are still
+/// one.)
+pub fn circles(sources: &[Source]) -> Vec<Fault> {
+    let own = |s: &&Source| s.path.starts_with("src/engine/") && !s.path.starts_with("src/engine/volume/");
+    let files: Vec<(String, &Source)> =
+        sources.iter().filter(own).filter_map(|s| Some((module(&s.path)?, s))).collect();
+    // The file that a path leads to: the longest of its beginnings that is one.
+    let leads_to = |path: &str| {
+        let is_it = |name: &str| path == name || path.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"));
+        (0..files.len()).filter(|i| is_it(&files[*i].0)).max_by_key(|i| files[*i].0.len())
+    };
+    let uses: Vec<Vec<(usize, usize)>> = files
+        .iter()
+        .map(|(name, source)| {
+            let above = name.rsplit_once("::").map_or("", |(above, _)| above);
+            let beside = paths_from(source, "super").into_iter().map(|(at, path)| (at, format!("{above}::{path}")));
+            paths_from(source, "crate")
+                .into_iter()
+                .chain(beside)
+                .filter_map(|(at, p)| Some((leads_to(&p)?, at)))
+                .collect()
+        })
+        .collect();
+    let reaches = |from: usize, to: usize| {
+        let (mut seen, mut next) = (vec![false; files.len()], vec![from]);
+        while let Some(at) = next.pop() {
+            if at == to {
+                return true;
+            }
+            if !std::mem::replace(&mut seen[at], true) {
+                next.extend(uses[at].iter().map(|(used, _)| *used));
+            }
+        }
+        false
+    };
+    let mut faults = Vec::new();
+    for (user, used) in uses.iter().enumerate() {
+        for (used, at) in used.iter().filter(|(used, _)| *used != user && reaches(*used, user)) {
+            let what = format!("{} uses {}, which leads back to it", files[user].0, files[*used].0);
+            faults.push(fault(files[user].1, *at, what));
+        }
+    }
+    faults
+}
+
 /// What `artifact/` may not use: crates, modules of `std`, calls.
 const CRATES: [&str; 7] = ["tokio", "rand", "rustix", "parking_lot", "reqwest", "hyper", "futures"];
 const STD: [&str; 11] = [

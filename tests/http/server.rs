@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outputfs::artifact::record::{Artifact, Labels, LinkTarget};
 use outputfs::artifact::time::Ttl;
-use outputfs::engine::open::StoreConfig;
+use outputfs::engine::options::StoreConfig;
 use outputfs::engine::progress::Progress;
 use outputfs::engine::push::{PushRequest, PushSource};
 use outputfs::engine::store::Store;

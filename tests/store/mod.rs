@@ -18,7 +18,7 @@ use std::time::Duration;
 use outputfs::artifact::Result;
 use outputfs::artifact::record::{Artifact, Labels};
 use outputfs::engine::ingest::Ingested;
-use outputfs::engine::open::StoreConfig;
+use outputfs::engine::options::StoreConfig;
 use outputfs::engine::progress::Progress;
 use outputfs::engine::push::{PushRequest, PushSource};
 use outputfs::engine::store::Store;

@@ -3,10 +3,10 @@
 use outputfs::artifact::Kind;
 use outputfs::artifact::record::StoreState;
 use outputfs::blob::BlobKey;
+use outputfs::engine::options::Durability;
 use outputfs::engine::progress::Progress;
 use outputfs::engine::push::PushSource;
 use outputfs::engine::settle::Scope;
-use outputfs::engine::store::Durability;
 
 use super::*;
 use crate::support::s3_env;

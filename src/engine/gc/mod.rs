@@ -43,30 +43,6 @@ const WIDTH: usize = 8;
 const TURN: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long things stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Keeping {
-    /// What was deleted stays in the trash.
-    pub trash: Duration,
-    /// Blobs that nothing needs stay in the store: longer than any reader needs to finish.
-    pub blobs: Duration,
-    /// Earlier versions; none: as long as their number allows.
-    pub versions: Option<Duration>,
-    /// Pause between two sweeps of a mount; none: it does not sweep.
-    pub interval: Option<Duration>,
-}
-
-impl Default for Keeping {
-    fn default() -> Self {
-        Self {
-            trash: Duration::from_hours(7 * 24),
-            blobs: Duration::from_hours(1),
-            versions: None,
-            interval: Some(Duration::from_mins(10)),
-        }
-    }
-}
-
 /// How far a sweep goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {

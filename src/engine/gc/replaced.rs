@@ -5,7 +5,6 @@
 //! They are condemned as if the grace period had begun so long ago that [`WAIT`] is left of it; all else is an ordinary sweep's, also
 //! after a crash in between.
 
-use std::sync::Weak;
 use std::time::Duration;
 
 use super::{GcReport, PAGE, ago};
@@ -13,7 +12,7 @@ use crate::artifact::Result;
 use crate::artifact::ids::BlobHash;
 use crate::artifact::record::Artifact;
 use crate::artifact::time::Timestamp;
-use crate::blob::reader::{ContentReader, ReadContent};
+use crate::blob::reader::ContentReader;
 use crate::engine::store::Store;
 use crate::staging::sweep_lock::SweepLock;
 
@@ -21,9 +20,6 @@ use crate::staging::sweep_lock::SweepLock;
 pub const WAIT: Duration = Duration::from_secs(60);
 /// How often readers say what they have open.
 pub const HOLD_EVERY: Duration = Duration::from_secs(10);
-
-/// Readers of streams, which outlive the artifact that they began with.
-pub type Streams = Vec<(BlobHash, Weak<dyn ReadContent>)>;
 
 impl Store {
     /// Condemns what was replaced, deletes what of it (and of all else) is due.

@@ -22,7 +22,6 @@ pub enum Handle {
         write: bool,
         /// `O_RDWR`: only such a descriptor can be mapped shared and writable.
         mappable: bool,
-        append: bool,
         /// Content of the moment it was opened, used while the inode has no staging file.
         reader: Mutex<Option<ContentReader>>,
         /// Labels of its opener's process, when the inode had others from an earlier writer.

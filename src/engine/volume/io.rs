@@ -146,10 +146,8 @@ impl Volume {
     pub async fn write(self: &Arc<Self>, fh: u64, offset: u64, data: Bytes, collected: bool) -> Result<u32> {
         let handle = self.handles.get(fh)?;
         match &*handle {
-            Handle::File { live, write: true, append, .. } => {
+            Handle::File { live, write: true, .. } => {
                 let file = live.staged_file().ok_or_else(|| Error::new(Kind::BadHandle, "not open for writing"))?;
-                // The kernel gives the offset of the end as it knows it; another mount cannot move it while we hold S.
-                let _ = append;
                 self.scratch_may_write(live, offset, data.len() as u64)?;
                 match self.may_grow(live, offset.saturating_add(data.len() as u64)).await {
                     Err(e) if collected && matches!(e.kind, Kind::OverQuota | Kind::FileTooLarge) => {}

@@ -379,7 +379,6 @@ impl Volume {
             live: live.clone(),
             write: mode.write,
             mappable: mode.write && mode.read,
-            append: mode.append,
             reader: Mutex::new(None),
             by: OnceLock::new(),
         });

@@ -295,10 +295,7 @@ impl Volume {
         if from == to {
             return Ok(false);
         }
-        if let Some(target) = &target
-            && mode == RenameMode::NoReplace
-        {
-            let _ = target;
+        if target.is_some() && mode == RenameMode::NoReplace {
             return Err(Error::new(Kind::Exists, format!("{}: exists", to.1)));
         }
         if !self.goes_to_scratch(to.0, to.1, is_dir).await? {
