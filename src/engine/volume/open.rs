@@ -206,11 +206,7 @@ impl Volume {
                 self.refuse_sealed(live.session).await?;
             }
             let mut beside_another = None;
-            if !live.has_staged() {
-                // Looked up again: whoever held the lock before us may have committed newer bytes.
-                let node = self.store.catalog.node(live.ino, self.now()).await?;
-                self.stage(&mut saving, node.as_ref(), mode, caller).await?;
-            } else {
+            if live.has_staged() {
                 beside_another = Some(self.labels_of(caller).await);
                 // The last writer's close was answered, its release has not come: its version's bytes may live here alone.
                 let guarded = live.is_grown();
@@ -224,6 +220,10 @@ impl Volume {
                     self.ungrow(&mut saving).await?;
                     self.truncate_staged(&mut saving, 0)?;
                 }
+            } else {
+                // Looked up again: whoever held the lock before us may have committed newer bytes.
+                let node = self.store.catalog.node(live.ino, self.now()).await?;
+                self.stage(&mut saving, node.as_ref(), mode, caller).await?;
             }
             if mode.truncate && caller.uid != 0 {
                 self.drop_set_id(live.ino).await?;
