@@ -3,12 +3,12 @@
 //!
 //! Whoever sends bytes (a close, the settler, a seal, a writer about to change a stored version) has the same policy:
 //! - it waits its turn, so that memory and connections stay bounded whatever the number of writers;
-//! - it has a deadline, by which a store that hangs counts as failing;
+//! - it has a deadline, by which a store that hangs counts as failing; what is nobody's call has longer, as long as bytes move;
 //! - the outcome is noted for `status`, and an answer of a remote store never reads as the caller's own fault.
 
 use std::future::Future;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -17,7 +17,7 @@ use crate::artifact::record::Chunks;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::{BlobKey, Body};
 use crate::engine::store::{BYTES_IN_FLIGHT, Store};
-use crate::metrics::moved;
+use crate::metrics::moved::{self, Clock};
 
 /// Up to this size a file is read once into memory, and hashed and sent from that very buffer.
 pub(crate) const IN_MEMORY_MAX: u64 = 8 << 20;
@@ -68,9 +68,9 @@ impl Store {
         let _bytes = self.slot(&self.inner.bytes, share).await?;
         let _upload = self.slot(&self.inner.uploads, 1).await?;
         let allowed = self.options.upload_timeout + GRACE + Duration::from_secs(size / SLOWEST);
-        let result = match tokio::time::timeout(allowed, work).await {
-            Ok(result) => result.map_err(|e| self.of_the_store(e)),
-            Err(_) => Err(self.out_of_time(allowed)),
+        let result = match while_it_moves(allowed, self.options.upload_timeout + GRACE, work).await {
+            Some(result) => result.map_err(|e| self.of_the_store(e)),
+            None => Err(self.out_of_time(allowed)),
         };
         self.note_store(&result);
         result
@@ -102,5 +102,52 @@ impl Store {
     fn out_of_time(&self, allowed: Duration) -> Error {
         let text = format!("{} did not take the bytes within {allowed:?}", self.blobs.describe());
         Error::new(Kind::StoreUnavailable, text)
+    }
+}
+
+/// The answer of `work` if it comes in time. A call's own clock decides how long its caller waits, so that it has `allowed` and no more; what
+/// nobody waits for (the settler's) goes on after that as long as a byte moves within `patience`, however slow the link is.
+async fn while_it_moves<T>(allowed: Duration, patience: Duration, work: impl Future<Output = T>) -> Option<T> {
+    if moved::current().is_some() {
+        return tokio::time::timeout(allowed, work).await.ok();
+    }
+    let (clock, end) = (Clock::new(patience), Instant::now() + allowed);
+    let mut work = std::pin::pin!(moved::scope(clock.clone(), work));
+    loop {
+        let until = end.max(clock.until());
+        if let Ok(answer) = tokio::time::timeout_at(until.into(), work.as_mut()).await {
+            return Some(answer);
+        }
+        if Instant::now() >= end.max(clock.until()) {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Moves a piece every 20 ms, `pieces` in all.
+    async fn slow(pieces: u32) -> u32 {
+        for _ in 0..pieces {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            moved::tick();
+        }
+        pieces
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_ends_when_nothing_moves_and_not_before() {
+        let (allowed, patience) = (Duration::from_millis(50), Duration::from_millis(500));
+        assert_eq!(while_it_moves(allowed, patience, slow(40)).await, Some(40));
+        assert_eq!(while_it_moves(allowed, patience, std::future::pending::<()>()).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_call_has_what_is_allowed() {
+        let call = Clock::new(Duration::from_secs(5));
+        let work = while_it_moves(Duration::from_millis(50), Duration::from_secs(5), slow(1000));
+        assert_eq!(moved::scope(call, work).await, None);
     }
 }

@@ -12,7 +12,7 @@ pub enum Identity {
     Draft(Pending),
     /// The catalog has it under some name.
     Cataloged,
-    /// Made without a name, and not linked yet: see [`super::nameless`]. Nothing of it is saved.
+    /// Made without a name, and not linked yet: see [`super::super::nameless`]. Nothing of it is saved.
     Tmpfile,
     /// No name is left: nothing of it is saved. With an error: its first bytes were refused for good, and its name given up.
     Unlinked(Option<Error>),

@@ -152,7 +152,7 @@ pub struct Live {
     save: tokio::sync::Mutex<()>,
     /// The clock of who holds it, for those who wait.
     saver: Mutex<Option<Arc<Clock>>>,
-    pub state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Writes that went through the daemon.
     writes: AtomicU64,
     /// Opens on their way that have found this record: while there are any it stays the inode's one record.
