@@ -45,7 +45,8 @@ impl Store {
         body: impl Future<Output = Result<Body>>,
     ) -> Result<()> {
         // Streamed bodies take little memory but a whole connection: they count as one in-memory body.
-        self.in_turn(size, size.min(IN_MEMORY_MAX), async { self.blobs.put(key, body.await?).await }).await
+        // On the heap: every close has this in it, and few get here.
+        Box::pin(self.in_turn(size, size.min(IN_MEMORY_MAX), async { self.blobs.put(key, body.await?).await })).await
     }
 
     /// Puts a file that nobody can write any more: a local store takes the file itself.
@@ -60,7 +61,7 @@ impl Store {
         hash: BlobHash,
         chunks: &Chunks,
     ) -> Result<()> {
-        self.in_turn(size, size.min(HANDED_OVER), self.blobs.adopt(key, path, size, hash, chunks)).await
+        Box::pin(self.in_turn(size, size.min(HANDED_OVER), self.blobs.adopt(key, path, size, hash, chunks))).await
     }
 
     async fn in_turn(&self, size: u64, share: u64, work: impl Future<Output = Result<()>>) -> Result<()> {
