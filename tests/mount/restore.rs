@@ -97,7 +97,9 @@ fn a_session_goes_and_comes_back_as_a_directory() {
     let m = TestMount::of(&sandbox, MountOptions::new());
     let sessions = || json(&sandbox, "session", &["ls"]).as_array().unwrap().len();
     sh(
-        "mkdir run_42; cd run_42; echo early > early; rm early; mkdir -p d/e; echo a > a; echo b > d/e/b; chmod 640 d/e/b",
+        "mkdir run_42; cd run_42; echo early > early; rm early; mkdir -p d/e; echo a > a; echo b > d/e/b; chmod 640 d/e/b; \
+         ln -s d/e/b link; ln -s nowhere empty-link; mkdir -p empty/deep; chmod 700 empty; mkfifo -m 620 pipe; \
+         setfattr -n user.stage -v draft empty",
         m.path(),
     );
     // (What was deleted a while before a session stays deleted: the contract's test has a clock for that.)
@@ -118,8 +120,15 @@ fn a_session_goes_and_comes_back_as_a_directory() {
     assert!(code == Some(1) && said.contains("--as NAME"), "{said}");
     sandbox.cli("session", &["restore", "run_42", "--as", "old"]);
     wait_until("the session under its new name", SHOWS, || m.join("old/d/e/b").exists());
-    let all = "cat old/a old/d/e/b; stat -c %a old/d/e/b; cat run_42/*";
+    let all = "cat old/a old/link; stat -c %a old/d/e/b; cat run_42/*";
     assert_eq!(sh(all, m.path()), "a\nb\n640\nnew");
+    let rest =
+        "cd old; find -printf '%P %y %m\n' | sort; readlink empty-link; getfattr --only-values -n user.stage empty";
+    let whole = sh(rest, m.path());
+    for line in ["empty d 700", "empty/deep d 755", "empty-link l 777", "link l 777", "pipe p 620", "nowhere", "draft"]
+    {
+        assert!(whole.lines().any(|l| l == line), "{line}: {whole}");
+    }
 
     // The same by the command, and by it alone where nothing is mounted by itself.
     let told = sandbox.cli("session", &["rm", "run_42", "old"]);
@@ -128,6 +137,7 @@ fn a_session_goes_and_comes_back_as_a_directory() {
     assert_eq!(sessions(), 0);
     sandbox.cli("restore", &["old"]);
     wait_until("it is back", SHOWS, || m.join("old/a").exists());
+    assert_eq!(sh(rest, m.path()), whole, "as often as it goes");
     let single = TestMount::of(&sandbox, MountOptions::new().session("old"));
     let (code, said) = refused(&sandbox, &["session", "rm", "old"]);
     assert!(code == Some(1) && said.contains("is mounted at"), "{said}");

@@ -63,6 +63,11 @@ fn what_the_client_pushes_in_a_step_is_its_attempt_s() {
 }
 
 #[test]
+fn a_session_is_deleted_and_restored_over_the_wire() {
+    script(&Sandbox::new(Store::Local), "sessions.py");
+}
+
+#[test]
 fn https_serves_the_certificate_it_finds() {
     script(&Sandbox::new(Store::Local), "https.py");
 }

@@ -78,7 +78,7 @@ fn make_way(c: &Connection, origin: Origin, g: &Graft) -> Result<Option<Removed>
         return Err(tree::taken(&root.name));
     }
     match (root.kind, entry.node.kind) {
-        (NodeKind::Dir, NodeKind::Dir) => drop_dir(c, origin, &entry, g.now).map(Some),
+        (NodeKind::Dir, NodeKind::Dir) => drop_dir(c, origin, &entry, Fate::Supersede, g.now).map(Some),
         (NodeKind::Dir, _) => Err(Error::new(Kind::NotADirectory, format!("'{}' is not a directory", root.name))),
         (_, NodeKind::Dir) => Err(remove::is_a_directory(&root.name)),
         _ => drop_name(c, origin, &entry, Fate::Supersede, g.now).map(Some),
@@ -88,7 +88,7 @@ fn make_way(c: &Connection, origin: Origin, g: &Graft) -> Result<Option<Removed>
 /// Takes an entry away with all below it.
 fn take(c: &Connection, origin: Origin, entry: &Entry, now: Timestamp, gone: &mut Vec<Removed>) -> Result<()> {
     if entry.node.kind != NodeKind::Dir {
-        gone.push(drop_name(c, origin, entry, Fate::Trash, now)?);
+        gone.push(drop_name(c, origin, entry, Fate::Leave, now)?);
         return Ok(());
     }
     let names = c
@@ -101,7 +101,7 @@ fn take(c: &Connection, origin: Origin, entry: &Entry, now: Timestamp, gone: &mu
             take(c, origin, &child, now, gone)?;
         }
     }
-    gone.push(drop_dir(c, origin, entry, now)?);
+    gone.push(drop_dir(c, origin, entry, Fate::Leave, now)?);
     renumber(c, entry.node.ino)
 }
 

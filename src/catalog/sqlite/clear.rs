@@ -23,7 +23,7 @@ pub fn clear(c: &Connection, origin: Origin, dir: Ino, limit: u32, now: Timestam
         let here = way.last().map_or(dir, |e| e.node.ino);
         let Some(name) = first_name(c, here)? else {
             let Some(empty) = way.pop() else { return Ok(cleared) };
-            drop_dir(c, origin, &empty, now)?;
+            drop_dir(c, origin, &empty, Fate::Trash, now)?;
             cleared.directories += 1;
             continue;
         };

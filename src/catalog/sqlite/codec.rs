@@ -127,7 +127,7 @@ pub fn kind_code(kind: NodeKind) -> i64 {
     }
 }
 
-fn kind(code: i64) -> NodeKind {
+pub fn kind(code: i64) -> NodeKind {
     match code {
         1 => NodeKind::Dir,
         2 => NodeKind::Symlink,

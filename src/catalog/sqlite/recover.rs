@@ -158,7 +158,15 @@ pub fn move_in_trash(c: &Connection, artifact: ArtifactId, to: (Ino, &Name), now
 }
 
 /// The directory itself, or what stands at its path now, or itself again if nothing does.
+///
+/// # Errors
+/// `Exists` when something else stands where it was.
 pub fn revive(c: &Connection, origin: Origin, dir: Ino, now: Timestamp) -> Result<Ino> {
+    stand_again(c, origin, dir, NodeKind::Dir, now)
+}
+
+/// [`revive`] for any kind of node that is known by the name that it had.
+pub fn stand_again(c: &Connection, origin: Origin, dir: Ino, kind: NodeKind, now: Timestamp) -> Result<Ino> {
     if tree::node_any(c, dir)?.is_some() {
         return Ok(dir);
     }
@@ -166,7 +174,7 @@ pub fn revive(c: &Connection, origin: Origin, dir: Ino, now: Timestamp) -> Resul
         paths::above(c, dir)?.ok_or_else(|| Error::not_found("the directory of the artifact no longer exists"))?;
     let parent = revive(c, origin, parent, now)?;
     match tree::entry(c, parent, &name, now)? {
-        Some(entry) if entry.node.kind == NodeKind::Dir => return Ok(entry.node.ino),
+        Some(entry) if kind == NodeKind::Dir && entry.node.kind == NodeKind::Dir => return Ok(entry.node.ino),
         Some(entry) if !entry.expired => {
             return Err(Error::new(
                 Kind::Exists,
@@ -175,13 +183,16 @@ pub fn revive(c: &Connection, origin: Origin, dir: Ino, now: Timestamp) -> Resul
         }
         _ => remove::make_room(c, origin, parent, &name, now)?,
     }
+    let nlink = if kind == NodeKind::Dir { 2 } else { 1 };
     let revived = c
-        .prepare_cached("UPDATE inodes SET nlink = 2, was_parent = NULL, was_name = NULL WHERE ino = ? RETURNING ino")?
-        .query_row([int(dir.0)], |r| codec::ino(r, 0))
+        .prepare_cached(
+            "UPDATE inodes SET nlink = ?2, was_parent = NULL, was_name = NULL WHERE ino = ?1 RETURNING ino",
+        )?
+        .query_row([int(dir.0), nlink], |r| codec::ino(r, 0))
         .optional()?
         .ok_or_else(|| Error::internal(format!("catalog: removed directory {dir} vanished")))?;
     tree::add_name(c, codec::draw(c, 1)?, parent, &name, revived)?;
-    tree::touch_dir(c, parent, 1, now)?;
+    tree::touch_dir(c, parent, i64::from(kind == NodeKind::Dir), now)?;
     changes::entry(c, origin, parent, &name)?;
     Ok(revived)
 }

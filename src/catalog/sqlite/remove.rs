@@ -19,6 +19,8 @@ pub enum Fate {
     Trash,
     /// Replaced at its path: an earlier version of it.
     Supersede,
+    /// It goes on elsewhere, as scratch, under its number.
+    Leave,
 }
 
 pub fn unlink(c: &Connection, origin: Origin, parent: Ino, name: &Name, now: Timestamp) -> Result<Removed> {
@@ -53,12 +55,17 @@ pub fn drop_name(c: &Connection, origin: Origin, entry: &Entry, fate: Fate, now:
     } else {
         if let Some((id, _)) = node.content {
             let (life, deleted) = match fate {
-                Fate::Trash => (TRASHED, Some(now)),
+                Fate::Trash | Fate::Leave => (TRASHED, Some(now)),
                 Fate::Supersede => (SUPERSEDED, None),
             };
             artifacts::leave(c, id, life, deleted)?;
         }
-        c.prepare_cached("DELETE FROM inodes WHERE ino = ?")?.execute([int(node.ino.0)])?;
+        // (A file's artifact is what comes back of it; another node has only itself.)
+        if fate == Fate::Trash && node.content.is_none() {
+            keep(c, entry, now)?;
+        } else {
+            c.prepare_cached("DELETE FROM inodes WHERE ino = ?")?.execute([int(node.ino.0)])?;
+        }
     }
     Ok(Removed { ino: node.ino, kind: node.kind, nlink: left })
 }
@@ -83,7 +90,7 @@ pub fn rmdir(c: &Connection, origin: Origin, parent: Ino, name: &Name, now: Time
     }
     tree::writable(c, &entry.node)?;
     let is_session = above.session == SessionId::NONE;
-    let removed = drop_dir(c, origin, &entry, now)?;
+    let removed = drop_dir(c, origin, &entry, Fate::Trash, now)?;
     if is_session {
         sessions::trash(c, entry.node.session, now)?;
     }
@@ -91,7 +98,7 @@ pub fn rmdir(c: &Connection, origin: Origin, parent: Ino, name: &Name, now: Time
 }
 
 /// Removes a directory that must be empty but for expired files.
-pub fn drop_dir(c: &Connection, origin: Origin, entry: &Entry, now: Timestamp) -> Result<Removed> {
+pub fn drop_dir(c: &Connection, origin: Origin, entry: &Entry, fate: Fate, now: Timestamp) -> Result<Removed> {
     let dir = entry.node.ino;
     let sql = "SELECT d.name FROM dentries d JOIN inodes i ON i.ino = d.ino \
         LEFT JOIN artifacts a ON a.id = i.artifact \
@@ -111,21 +118,27 @@ pub fn drop_dir(c: &Connection, origin: Origin, entry: &Entry, now: Timestamp) -
     tree::remove_name(c, entry.parent, &entry.name)?;
     tree::touch_dir(c, entry.parent, -1, now)?;
     changes::entry(c, origin, entry.parent, &entry.name)?;
-    bury(c, entry)?;
+    bury(c, entry, fate, now)?;
     Ok(Removed { ino: dir, kind: NodeKind::Dir, nlink: 0 })
 }
 
-/// Keeps a removed directory's name while paths of artifacts still lead through it.
-fn bury(c: &Connection, entry: &Entry) -> Result<()> {
+/// Keeps a removed directory's name while paths of artifacts still lead through it, or while it may come back with its session.
+fn bury(c: &Connection, entry: &Entry, fate: Fate, now: Timestamp) -> Result<()> {
     let dir = int(entry.node.ino.0);
     let needed =
         "SELECT 1 FROM artifacts WHERE parent = ?1 UNION ALL SELECT 1 FROM inodes WHERE was_parent = ?1 LIMIT 1";
-    if c.prepare_cached(needed)?.exists([dir])? {
-        c.prepare_cached("UPDATE inodes SET nlink = 0, was_parent = ?2, was_name = ?3 WHERE ino = ?1")?
-            .execute(params![dir, int(entry.parent.0), entry.name.as_bytes()])?;
+    if fate == Fate::Trash || c.prepare_cached(needed)?.exists([dir])? {
+        keep(c, entry, now)
     } else {
         c.prepare_cached("DELETE FROM inodes WHERE ino = ?")?.execute([dir])?;
+        Ok(())
     }
+}
+
+/// Out of the tree, but known by the name that it had: its `ctime` is the moment. [`sessions::forget_removed`] ends it.
+fn keep(c: &Connection, entry: &Entry, now: Timestamp) -> Result<()> {
+    c.prepare_cached("UPDATE inodes SET nlink = 0, was_parent = ?2, was_name = ?3, ctime = ?4 WHERE ino = ?1")?
+        .execute(params![int(entry.node.ino.0), int(entry.parent.0), entry.name.as_bytes(), now.0])?;
     Ok(())
 }
 

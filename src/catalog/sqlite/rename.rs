@@ -104,7 +104,7 @@ fn check_loops(
 /// Takes the target away, as rename(2) allows.
 fn replace(c: &Connection, origin: Origin, source: &Entry, target: &Entry, now: Timestamp) -> Result<Removed> {
     match (source.node.kind, target.node.kind) {
-        (NodeKind::Dir, NodeKind::Dir) => remove::drop_dir(c, origin, target, now),
+        (NodeKind::Dir, NodeKind::Dir) => remove::drop_dir(c, origin, target, Fate::Supersede, now),
         (NodeKind::Dir, _) => Err(Error::new(Kind::NotADirectory, format!("'{}' is not a directory", target.name))),
         (_, NodeKind::Dir) => Err(is_a_directory(&target.name)),
         _ => drop_name(c, origin, target, Fate::Supersede, now),

@@ -7,7 +7,7 @@ use super::codec::{self, SESSION, TRASHED, id_bytes, int};
 use super::{make, recover, sweep};
 use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
 use crate::artifact::name::SessionName;
-use crate::artifact::record::Session;
+use crate::artifact::record::{NodeKind, Session};
 use crate::artifact::time::Timestamp;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
@@ -18,6 +18,9 @@ use crate::catalog::upkeep::Revived;
 /// one name after the other. What was deleted before that stays deleted.
 const RUN: i64 = 60_000_000_000;
 
+/// A removed directory or symbolic link is known this long (nanoseconds): by then its session is gone too, or stays.
+const KNOWN: i64 = 3_600_000_000_000;
+
 /// The session's root is gone. Without any artifact it ceases.
 pub fn trash(c: &Connection, id: SessionId, now: Timestamp) -> Result<()> {
     let Some(session) = make::session_by_id(c, id)? else { return Ok(()) };
@@ -26,8 +29,26 @@ pub fn trash(c: &Connection, id: SessionId, now: Timestamp) -> Result<()> {
     if c.prepare_cached("SELECT 1 FROM artifacts WHERE session = ? LIMIT 1")?.exists([id.0])? {
         sweep::session_rest(c, session.tenant, id, now)
     } else {
-        forget(c, session.root)
+        end(c, &session)
     }
+}
+
+/// No artifact is left of a session in the trash: nothing of it comes back.
+pub fn end(c: &Connection, session: &Session) -> Result<()> {
+    c.prepare_cached("DELETE FROM inodes WHERE session = ? AND nlink = 0 AND was_parent IS NOT NULL")?
+        .execute([session.id.0])?;
+    forget(c, session.root)
+}
+
+/// Directories and symbolic links that were removed long ago from sessions that are there cease, the lowest first. Whether there were
+/// any.
+pub fn forget_removed(c: &Connection, tenant: TenantId, now: Timestamp, limit: u32) -> Result<bool> {
+    let sql = "DELETE FROM inodes WHERE ino IN (SELECT i.ino FROM inodes i JOIN sessions s ON s.id = i.session \
+        WHERE i.was_parent IS NOT NULL AND i.nlink = 0 AND i.ctime <= ?2 AND s.tenant = ?1 AND s.removed IS NULL \
+        AND NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.parent = i.ino) \
+        AND NOT EXISTS (SELECT 1 FROM inodes k WHERE k.was_parent = i.ino) LIMIT ?3)";
+    let gone = c.prepare_cached(sql)?.execute(params![tenant.0, now.0.saturating_sub(KNOWN), limit])?;
+    Ok(gone > 0)
 }
 
 /// The root's inode is gone, and with it all that led to the session.
@@ -113,14 +134,35 @@ pub fn restore(
         let first = codec::draw(c, 2)?;
         recover::restore(c, origin, rules, *old, *new, (Ino(first), first + 1), now)?;
     }
+    if found.len() < ids.len() {
+        restore_rest(c, origin, id, since, now)?;
+    }
     let session = make::session_by_id(c, id)?.ok_or_else(missing)?;
     Ok(Revived { session, files: found.len() as u64, since, more: found.len() == ids.len() })
+}
+
+/// What went with the session and is no file stands again, the last removed first, unless something stands there by now.
+fn restore_rest(c: &Connection, origin: Origin, id: SessionId, since: Timestamp, now: Timestamp) -> Result<()> {
+    let sql = "SELECT ino, kind FROM inodes WHERE was_parent IS NOT NULL AND session = ? AND nlink = 0 AND ctime >= ? \
+        ORDER BY ctime DESC, ino DESC";
+    let rows: Vec<(Ino, NodeKind)> = c
+        .prepare_cached(sql)?
+        .query_map(params![id.0, since.0], |r| Ok((codec::ino(r, 0)?, codec::kind(r.get(1)?))))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (ino, kind) in rows {
+        match recover::stand_again(c, origin, ino, kind, now) {
+            Err(e) if e.kind == Kind::Exists => {}
+            done => drop(done?),
+        }
+    }
+    Ok(())
 }
 
 /// When the run of deletions began that ended with the session's own.
 fn run_before(c: &Connection, id: SessionId, removed: Timestamp) -> Result<Timestamp> {
     let mut stmt = c.prepare_cached(
-        "SELECT deleted FROM artifacts WHERE session = ? AND life = ? AND deleted <= ? ORDER BY deleted DESC",
+        "SELECT deleted FROM artifacts WHERE session = ?1 AND life = ?2 AND deleted <= ?3 UNION ALL \
+         SELECT ctime FROM inodes WHERE was_parent IS NOT NULL AND session = ?1 AND nlink = 0 AND ctime <= ?3 ORDER BY 1 DESC",
     )?;
     let mut rows = stmt.query(params![id.0, TRASHED, removed.0])?;
     let mut began = removed;
@@ -140,4 +182,53 @@ pub fn removed_of(c: &Connection, artifact: ArtifactId) -> Result<Option<Session
     let sql =
         "SELECT s.id FROM artifacts a JOIN sessions s ON s.id = a.session WHERE a.id = ? AND s.removed IS NOT NULL";
     Ok(c.prepare_cached(sql)?.query_row([id_bytes(artifact)], |r| r.get(0).map(SessionId)).optional()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::ids::MountId;
+    use crate::artifact::name::Name;
+    use crate::catalog::NewNode;
+    use crate::catalog::sqlite::{remove, schema, tree};
+
+    #[test]
+    fn a_removed_directory_is_forgotten_after_an_hour() {
+        let dir = tempfile::tempdir().unwrap();
+        let c = schema::open_writer(&dir.path().join("c.db")).unwrap();
+        let origin = Origin(MountId(ulid::Ulid(1)));
+        let at = |seconds: i64| Timestamp::from_parts(1_800_000_000 + seconds, 0);
+        let tenant = make::tenant(&c, &"default".parse().unwrap(), at(0)).unwrap();
+        let session = make::ensure_session(&c, origin, tenant.id, &"run".parse().unwrap(), (0, 0), at(0)).unwrap();
+        let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+        let mut parent = session.root;
+        for text in ["d", "inner"] {
+            let first = codec::draw(&c, 2).unwrap();
+            let node = NewNode {
+                ino: Ino(first),
+                cookie: first + 1,
+                parent,
+                name: name(text),
+                kind: NodeKind::Dir,
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+                rdev: 0,
+                target: None,
+                now: at(0),
+            };
+            parent = make::make(&c, origin, &node).unwrap().ino;
+        }
+        let rows = || c.query_row("SELECT count(*) FROM inodes", [], |r| r.get::<_, i64>(0)).unwrap();
+        let before = rows();
+        let d = tree::existing(&c, session.root, &name("d"), at(1)).unwrap().node.ino;
+        remove::rmdir(&c, origin, d, &name("inner"), at(1)).unwrap();
+        remove::rmdir(&c, origin, session.root, &name("d"), at(2)).unwrap();
+        assert!(!forget_removed(&c, tenant.id, at(3600), 10).unwrap());
+        assert_eq!(rows(), before);
+        while forget_removed(&c, tenant.id, at(3602), 1).unwrap() {}
+        assert_eq!(rows(), before - 2);
+        let check: i64 = c.query_row("SELECT count(*) FROM inodes WHERE nlink = 0", [], |r| r.get(0)).unwrap();
+        assert_eq!(check, 0);
+    }
 }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{self, LIVE, PROVISIONAL, TRASHED, id_bytes, int, life};
 use super::remove::{Fate, drop_name, unlink};
-use super::{artifacts, audit, sessions, tree};
+use super::{artifacts, audit, make, sessions, tree};
 use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
 use crate::artifact::life::{Bounds, End, Facts};
@@ -90,6 +90,7 @@ pub fn sweep(c: &Connection, tenant: TenantId, bounds: &Bounds, limit: u32) -> R
             end(c, tenant, id, bounds, &mut swept)?;
         }
     }
+    swept.more |= sessions::forget_removed(c, tenant, bounds.now, limit)?;
     Ok(swept)
 }
 
@@ -247,7 +248,13 @@ pub fn session_rest(c: &Connection, tenant: TenantId, session: SessionId, now: T
     for id in rest {
         audit::called("purge", || erase(c, tenant, id, now))?;
     }
-    Ok(())
+    // What a link pins keeps the session.
+    match make::session_by_id(c, session)? {
+        Some(s) if !c.prepare_cached("SELECT 1 FROM artifacts WHERE session = ? LIMIT 1")?.exists([session.0])? => {
+            sessions::end(c, &s)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Forgets removed directories that no path leads through any more.

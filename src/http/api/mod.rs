@@ -74,7 +74,9 @@ pub fn routes(app: &App) -> Router<App> {
         .route("/v1/artifacts/{artifact_id}/unpublish", post(publish::unpublish))
         .route("/v1/links/{link_id}", delete(links::revoke))
         .route("/v1/sessions", get(sessions::list))
+        .route("/v1/sessions/{session_id}", delete(sessions::delete))
         .route("/v1/sessions/{session_id}/seal", post(sessions::seal))
+        .route("/v1/sessions/{session_id}/restore", post(sessions::restore))
         .route("/v1/whoami", get(account::whoami))
         .route_layer(middleware::from_fn_with_state(app.clone(), auth::guard));
     let open = Router::new()
@@ -95,7 +97,10 @@ pub fn reading() -> Router<App> {
 pub fn is_slow(method: &Method, path: &str) -> bool {
     let Some(rest) = path.strip_prefix("/v1/") else { return false };
     match *method {
-        Method::POST => rest == "artifacts" || rest.ends_with("/complete") || rest.ends_with("/seal"),
+        Method::POST => {
+            rest == "artifacts" || rest.ends_with("/complete") || rest.ends_with("/seal") || rest.ends_with("/restore")
+        }
+        Method::DELETE => rest.starts_with("sessions/"),
         Method::PUT => rest.starts_with("uploads/"),
         _ => false,
     }
@@ -141,6 +146,8 @@ mod tests {
             (Method::POST, "/v1/artifacts"),
             (Method::POST, "/v1/artifacts/art_1/complete"),
             (Method::POST, "/v1/sessions/s/seal"),
+            (Method::POST, "/v1/sessions/s/restore"),
+            (Method::DELETE, "/v1/sessions/s"),
             (Method::PUT, "/v1/uploads/art_1"),
         ] {
             assert!(is_slow(&method, path), "{path}");

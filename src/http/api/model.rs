@@ -269,6 +269,30 @@ pub struct Sealed {
     pub artifact_count: u64,
 }
 
+/// A session that is in the trash now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionDeleted {
+    pub session_id: String,
+    pub deleted: bool,
+    /// Files that went with it.
+    pub files: u64,
+    pub directories: u64,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct RestoreSession {
+    /// The name to come back under; its own unless said.
+    pub new_session_id: Option<String>,
+}
+
+/// A session that came back from the trash.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SessionRestored {
+    pub session_id: String,
+    /// Files that came back with it.
+    pub files: u64,
+}
+
 /// The account behind a key. A limit that is null is none.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Whoami {

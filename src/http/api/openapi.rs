@@ -31,6 +31,8 @@ use super::{account, artifacts, create, links, model, publish, sessions, uploads
         publish::unpublish,
         sessions::list,
         sessions::seal,
+        sessions::delete,
+        sessions::restore,
         account::whoami
     ),
     components(schemas(model::ErrorBody)),

@@ -1,12 +1,15 @@
-//! Sessions: listed and sealed.
+//! Sessions: listed, sealed, put into the trash and brought back.
 
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 
-use super::model::{ErrorBody, Sealed, SessionBody, SessionList};
+use super::model::{ErrorBody, RestoreSession, Sealed, SessionBody, SessionDeleted, SessionList, SessionRestored};
 use super::{input, problem};
+use crate::artifact::Kind;
+use crate::artifact::name::SessionName;
 use crate::artifact::record::SessionSummary;
 use crate::artifact::time::Timestamp;
 use crate::engine::progress::Progress;
@@ -106,4 +109,66 @@ pub async fn seal(State(app): State<App>, _: Writer, input::Id(id): input::Id) -
         sealed_at: manifest.sealed_at.to_rfc3339(),
         artifact_count: manifest.artifacts.len() as u64,
     }))
+}
+
+/// Delete a session, all of it. It stays in the trash as a whole for a while, and its name is free at once.
+#[utoipa::path(
+    delete, path = "/v1/sessions/{session_id}", operation_id = "delete_session", tag = "sessions", security(("key" = [])),
+    params(("session_id" = String, Path, description = "The session")),
+    responses((status = 200, description = "Deleted", body = SessionDeleted), (status = "4XX", description = "Unknown, deleted before, sealed, or mounted by itself", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
+)]
+pub async fn delete(
+    State(app): State<App>,
+    _: Writer,
+    input::Id(id): input::Id,
+) -> Result<axum::Json<SessionDeleted>, Problem> {
+    let session = app.store.session(named(&id)?.as_str()).await.map_err(|e| no_session(&id, e))?;
+    let gone = app.store.rm_session(&session).await.map_err(problem)?;
+    Ok(axum::Json(SessionDeleted { session_id: id, deleted: true, files: gone.files, directories: gone.directories }))
+}
+
+/// Bring a deleted session back with what was deleted with it, under its name or another.
+#[utoipa::path(
+    post, path = "/v1/sessions/{session_id}/restore", operation_id = "restore_session", tag = "sessions", security(("key" = [])),
+    params(("session_id" = String, Path, description = "The name that it had")),
+    request_body = Option<RestoreSession>,
+    responses((status = 200, description = "It is back", body = SessionRestored), (status = "4XX", description = "None of that name is in the trash, or the name is taken", body = ErrorBody), (status = "5XX", description = "Failed", body = ErrorBody))
+)]
+pub async fn restore(
+    State(app): State<App>,
+    _: Writer,
+    input::Id(id): input::Id,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<axum::Json<SessionRestored>, Problem> {
+    named(&id)?;
+    let asked: Option<RestoreSession> = input::optional_json(&headers, body).await?;
+    let name = asked.and_then(|a| a.new_session_id);
+    let name: Option<SessionName> = name.map(|n| n.parse()).transpose().map_err(problem)?;
+    let (session, files) = app.store.restore_session(&id, name).await.map_err(|e| no_session(&id, e))?;
+    Ok(axum::Json(SessionRestored { session_id: session.name.to_string(), files }))
+}
+
+/// What no session can be called is no session.
+fn named(id: &str) -> Result<SessionName, Problem> {
+    id.parse().map_err(|_| unknown(format!("There is no session '{id}'.")))
+}
+
+fn unknown(message: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "session_not_found", message)
+}
+
+/// The engine's error about a session, in the API's words.
+fn no_session(id: &str, error: crate::artifact::Error) -> Problem {
+    match error.kind {
+        Kind::NotFound => unknown(error.message),
+        Kind::Deleted => Problem::new(StatusCode::GONE, "session_already_deleted", error.message),
+        Kind::Exists => {
+            let text = format!(
+                "The name is taken by another session by now: say new_session_id to bring '{id}' back under another name."
+            );
+            Problem::new(StatusCode::CONFLICT, "conflict", text)
+        }
+        _ => problem(error),
+    }
 }
