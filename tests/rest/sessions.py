@@ -59,7 +59,7 @@ with served() as base:
 
     # Sealed, it stays.
     api.post("/v1/sessions/kept/seal").raise_for_status()
-    says(api.delete("/v1/sessions/kept"), 403, "session_sealed", "kept")
+    says(api.delete("/v1/sessions/kept"), 409, "session_sealed", "kept")
     assert names("kept") == before
     outputfs("check", "--read-data")
 print("all well")
