@@ -1,6 +1,8 @@
 //! The same random operations by several processes on a mount and on a plain directory: names, bytes, sizes, modes,
 //! owners, attributes and errno must agree after every step. What fails is shrunk, and its seed kept beside this file.
 
+mod agents;
+
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -175,8 +177,12 @@ struct Actor {
 
 impl Actor {
     fn start(m: &TestMount, dir: &Path) -> Self {
+        Self::run(m, dir, ACTOR, &[])
+    }
+
+    fn run(m: &TestMount, dir: &Path, script: &str, env: &[(&str, &str)]) -> Self {
         let mut c = m.sandbox().program("python3");
-        c.args(["-c", ACTOR]).current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
+        c.args(["-c", script]).envs(env.iter().copied()).current_dir(dir).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = c.spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
         let stdout = child.stdout.take().map(BufReader::new);
