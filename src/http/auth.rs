@@ -20,6 +20,7 @@ use crate::catalog::audit::{self, Actor, Who};
 use crate::engine::steps;
 use crate::http::App;
 use crate::http::errors::Problem;
+use crate::http::threads::elsewhere;
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
@@ -94,7 +95,9 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
             let actor = Actor { door: "http", who: Who::Named(name) };
             let of = key.of.clone();
             request.extensions_mut().insert(Caller(Arc::new(key)));
-            steps::scope(of, audit::scope(actor, next.run(request))).await
+            // A key holder's work is the mount's own: it does not stand behind it, as a stranger's does.
+            let work = steps::scope(of, audit::scope(actor, async move { next.run(request).await }));
+            elsewhere(&app.home, work).await.unwrap_or_else(|e| Problem::from(e).into_response())
         }
     };
     turn.tell(response.headers_mut(), now);
@@ -111,7 +114,11 @@ pub async fn guard_door(State(app): State<App>, request: Request, next: Next) ->
             Ok(keys) => keys.iter().all(|k| k.revoked.is_some()),
             Err(e) => return Problem::from(e).into_response(),
         };
-    if open { next.run(request).await } else { guard(State(app), request, next).await }
+    if !open {
+        return guard(State(app), request, next).await;
+    }
+    let work = elsewhere(&app.home, async move { next.run(request).await });
+    work.await.unwrap_or_else(|e| Problem::from(e).into_response())
 }
 
 /// The key that a request shows.

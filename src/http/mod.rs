@@ -1,6 +1,6 @@
 //! HTTP: links and their pages (CONTRACT §8). Translates between requests and the engine, and decides nothing.
 //!
-//! [`server`] has connections and their limits ([`places`], [`traffic`]), [`takeover`] one listener for many mounts, [`links`] the addresses under
+//! [`server`] has connections and their limits ([`places`], [`traffic`]), on [`threads`] of their own, [`takeover`] one listener for many mounts, [`links`] the addresses under
 //! `/lnk_…`, [`content`] an artifact's bytes with all that RFC 9110 knows of them, [`pages`] the HTML, [`operator`] the
 //! signed-in view, [`errors`] what
 //! went wrong. Tokens are secrets: no path and no address of a request is ever logged, only the link's ID.
@@ -27,6 +27,7 @@ pub mod server;
 pub mod signed;
 pub mod spool;
 pub mod takeover;
+pub mod threads;
 pub mod tls;
 pub mod traffic;
 pub mod turns;
@@ -43,6 +44,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::runtime::Handle;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::artifact::Result;
@@ -159,6 +161,8 @@ pub struct App {
     pub tls: bool,
     /// Who looks at files.
     pub previews: Arc<Previews>,
+    /// The threads of whoever serves us: what key holders do runs there, and requests to a remote store.
+    pub home: Handle,
     /// Where work for readers is done.
     pub readers: Arc<Readers>,
     pub charsets: Arc<Charsets>,
@@ -203,12 +207,12 @@ impl App {
     }
 }
 
-/// All addresses.
+/// All addresses. Strangers' requests run where the router is called, and on the threads of [`readers`]; those of key holders at `home`.
 ///
 /// # Errors
 /// When no thread for readers can be started.
-pub fn router(store: Arc<Store>, config: &HttpConfig) -> Result<Router> {
-    let remote = !store.blobs.is_local();
+pub fn router(store: Arc<Store>, config: &HttpConfig, home: &Handle) -> Result<Router> {
+    let network = (!store.blobs.is_local()).then(|| home.clone());
     let api = Arc::new(Api::new(config.rate, config.max_ttl, config.trust_proxy));
     let app = App {
         store,
@@ -219,8 +223,9 @@ pub fn router(store: Arc<Store>, config: &HttpConfig) -> Result<Router> {
         probe: Arc::default(),
         operators: Arc::default(),
         tls: config.tls.is_some(),
+        home: home.clone(),
         previews: Arc::new(Previews::new(config.program.clone(), Budget::default())),
-        readers: Arc::new(Readers::start(remote)?),
+        readers: Arc::new(Readers::start(network)?),
         charsets: Arc::default(),
     };
     let guard = middleware::from_fn_with_state(app.clone(), auth::guard_door);

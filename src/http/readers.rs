@@ -15,15 +15,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::artifact::{Error, Result};
 use crate::blob::reader::ContentReader;
 use crate::http::App;
 use crate::http::errors::Problem;
 use crate::http::server::Peer;
+use crate::http::threads::{Threads, elsewhere};
 use crate::http::turns::{Rules, Turns};
 use crate::preview::pool::Source;
 
@@ -37,12 +37,9 @@ const KIB: u32 = 64 << 10;
 const KIB_OF_ONE: u32 = KIB / 4;
 /// Threads for what blocks.
 const BLOCKING: usize = 2;
-/// Behind what mounts do; not so far that a lock held here could keep them waiting long.
-const NICE: i32 = 10;
 
 pub struct Readers {
-    runtime: Option<Runtime>,
-    handle: Handle,
+    threads: Threads,
     /// Where requests to a remote store run: their connections are shared with uploads, and must not depend on threads that may
     /// be slow.
     network: Option<Handle>,
@@ -52,23 +49,14 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// `remote`: the store is on the network. Called in the runtime of the server.
+    /// `network`: where requests to the store run, if it is on the network.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(remote: bool) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(BLOCKING)
-            .thread_name("outputfs-readers")
-            .on_thread_start(stand_back)
-            .enable_all()
-            .build()
-            .map_err(|e| Error::internal(format!("no threads for readers can be started: {e}")))?;
+    pub fn start(network: Option<Handle>) -> Result<Self> {
         Ok(Self {
-            handle: runtime.handle().clone(),
-            runtime: Some(runtime),
-            network: remote.then(Handle::current),
+            threads: Threads::start("outputfs-readers", BLOCKING)?,
+            network,
             turns: Turns::new(RULES),
             reads: Semaphore::new(READS),
             bytes: Arc::new(Semaphore::new(KIB as usize)),
@@ -84,8 +72,7 @@ impl Readers {
         let bytes = match &self.network {
             Some(network) => {
                 let reader = reader.clone();
-                let read = AbortOnDropHandle::new(network.spawn(async move { reader.read_at(offset, len).await }));
-                read.await.map_err(|e| Error::internal(format!("a read ended unexpectedly: {e}")))??
+                elsewhere(network, async move { reader.read_at(offset, len).await }).await??
             }
             None => reader.read_at(offset, len).await?,
         };
@@ -100,7 +87,7 @@ impl Readers {
             let this = Arc::clone(&this);
             async move {
                 let room = this.room(crate::http::body::PIECE).await.map_err(axum::Error::new)?;
-                let made = this.handle.spawn(async move {
+                let made = elsewhere(this.threads.handle(), async move {
                     loop {
                         let frame = body.frame().await;
                         match frame.map(|f| f.map(hyper::body::Frame::into_data)) {
@@ -112,7 +99,7 @@ impl Readers {
                         }
                     }
                 });
-                let made = AbortOnDropHandle::new(made).await.map_err(axum::Error::new)??;
+                let made = made.await.map_err(axum::Error::new)??;
                 Ok::<_, axum::Error>(made.map(|(bytes, body)| (held(bytes, room), body)))
             }
         });
@@ -137,22 +124,6 @@ impl Source for Through<'_> {
 
 fn closed(e: tokio::sync::AcquireError) -> Error {
     Error::internal(format!("the budget of readers has ended: {e}"))
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Nobody reads any more: connections end before this.
-            runtime.shutdown_background();
-        }
-    }
-}
-
-fn stand_back() {
-    // Of this thread alone: on Linux a thread has its own.
-    if let Err(e) = rustix::process::nice(NICE) {
-        tracing::warn!("work for readers has the priority of all other: {e}");
-    }
 }
 
 /// `bytes`, which give their room back when they have gone out.
@@ -180,10 +151,9 @@ pub async fn serve(State(app): State<App>, request: Request, next: Next) -> Resp
         Err(problem) => return problem.into_response(),
     };
     // Aborted when this is dropped: hyper does so when the connection ends.
-    let work = AbortOnDropHandle::new(app.readers.handle.spawn(async move { next.run(request).await }));
-    let done = match work.await {
+    let done = match elsewhere(app.readers.threads.handle(), async move { next.run(request).await }).await {
         Ok(response) => bounded(&app.readers, response).await,
-        Err(e) => Err(Error::internal(format!("an answer broke down: {e}"))),
+        Err(e) => Err(e),
     };
     // Only now: a page that waits for room is in memory.
     drop(turn);
@@ -214,7 +184,7 @@ mod tests {
     use super::*;
 
     fn readers() -> Arc<Readers> {
-        Arc::new(Readers::start(false).unwrap())
+        Arc::new(Readers::start(None).unwrap())
     }
 
     #[tokio::test]

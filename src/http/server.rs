@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -18,6 +19,7 @@ use crate::engine::store::Store;
 use crate::engine::supervise;
 use crate::http::idle::WriteDeadline;
 use crate::http::places::{Place, Places};
+use crate::http::threads::Threads;
 use crate::http::tls::{Tls, TlsFiles};
 use crate::http::traffic::{Incoming, Outgoing};
 use crate::http::{HttpConfig, Limits, router};
@@ -31,6 +33,8 @@ const COUNTED: Duration = Duration::from_secs(5);
 /// A request's head, in bytes: above it the answer is 431. Also what is read ahead of a body.
 const HEAD_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
+/// Threads for what blocks, beside the one that waits.
+const BLOCKING: usize = 1;
 
 /// A listener that is bound and not yet served. Connections queue in the kernel until it is.
 pub struct Bound {
@@ -71,20 +75,40 @@ impl Bound {
         config: &HttpConfig,
         shutdown: CancellationToken,
         held: H,
-    ) -> Result<()> {
-        let app = router(store.clone(), config)?;
+    ) -> Result<()>
+    where
+        H: Send + 'static,
+    {
+        let app = router(store.clone(), config, &Handle::current())?;
+        let threads = Threads::start("outputfs-http", BLOCKING)?;
         tracing::info!(address = %self.addr, "links are served");
-        let places = Places::new(config.limits.connections);
         let counted = AbortOnDropHandle::new(supervise::spawn("counting requests", {
             let store = store.clone();
             move || write_counts(store.clone())
         }));
+        let work = threads.handle().spawn(self.connections(app, config.limits, shutdown, held));
+        match AbortOnDropHandle::new(work).await {
+            Ok(ended) => ended?,
+            // To whoever keeps us going.
+            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            Err(e) => return Err(Error::internal(format!("the link server broke down: {e}"))),
+        }
+        drop(counted);
+        tell(store.write_meter().await);
+        Ok(())
+    }
+
+    /// All connections, on the threads that it is called on.
+    async fn connections<H>(mut self, app: Router, limits: Limits, shutdown: CancellationToken, held: H) -> Result<()> {
+        let addr = self.addr;
+        let here = |e: std::io::Error| Error::internal(format!("cannot listen on {addr}: {e}"));
+        self.listener = TcpListener::from_std(self.listener.into_std().map_err(here)?).map_err(here)?;
+        let places = Places::new(limits.connections);
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         while let Some(socket) = self.accept(&places, &shutdown).await {
             let (socket, peer, place) = socket;
             let acceptor = self.tls.as_ref().map(Tls::acceptor);
-            let limits = config.limits;
             let service = Service { app: app.clone(), peer: Peer(peer), place: Arc::clone(&place), limits };
             let connection = connection(socket, acceptor, service, limits, shutdown.clone());
             let cut = cut.clone();
@@ -100,13 +124,11 @@ impl Bound {
         drop(self.listener);
         drop(held);
         tasks.close();
-        if tokio::time::timeout(config.limits.drain, tasks.wait()).await.is_err() {
+        if tokio::time::timeout(limits.drain, tasks.wait()).await.is_err() {
             tracing::warn!(connections = tasks.len(), "connections were cut off: they did not end in time");
             cut.cancel();
             tasks.wait().await;
         }
-        drop(counted);
-        tell(store.write_meter().await);
         Ok(())
     }
 

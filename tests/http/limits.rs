@@ -254,3 +254,25 @@ fn many_silent_clients_keep_health_waiting_no_longer_than_a_few() {
     assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
     drop(silent);
 }
+
+#[test]
+fn strangers_are_served_by_other_threads_than_mounts() {
+    let server = limited(Limits::default());
+    let link = server.link_to(&server.push("run", b"a.txt", b"text"));
+    // Both threads of the runtime that the store is used from have other things to do.
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Arc::new(std::sync::Mutex::new(held));
+    let (tell, busy) = std::sync::mpsc::channel();
+    for _ in 0..2 {
+        let (held, tell) = (held.clone(), tell.clone());
+        server.runtime.spawn(async move {
+            tell.send(()).unwrap();
+            let _ended = held.lock().unwrap().recv_timeout(DEADLINE * 3);
+        });
+    }
+    busy.recv_timeout(DEADLINE).unwrap();
+    busy.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(server.get("/health", &[]).status, 200);
+    assert_eq!(server.get(&link, &[]).body, b"text");
+    drop(release);
+}

@@ -10,8 +10,9 @@ use super::ahead::Ahead;
 use super::schema;
 use crate::artifact::Result;
 
-/// Connections at most. Reads of one row take microseconds, so few are ever in use at once; each costs memory.
-const READERS: usize = 4;
+/// Connections at most: one more than the threads that stand behind mounts for the CPU may hold together (HTTP's two, its readers' three).
+/// Opened when needed: reads of one row take microseconds, so few are ever in use at once.
+const READERS: usize = 6;
 
 /// Read connections, opened when first needed. A lock is held for one read only and never across an await.
 pub struct Readers {

@@ -85,7 +85,8 @@ fn json(app: &App, bytes: Bytes, headers: &HeaderMap) -> Result<(Received, Strin
 async fn form(app: &App, request: Request) -> Result<(Received, String, LabelsBody), Problem> {
     let ahead = Arc::new(AtomicUsize::new(0));
     let heads = Arc::clone(&ahead);
-    let request = request.map(|body| Body::from_stream(Heads { body: body.into_data_stream(), ahead: heads }));
+    let request =
+        request.map(|body| Body::from_stream(Heads { body: body.into_data_stream(), ahead: heads, given: false }));
     let mut form = Multipart::from_request(request, app).await.map_err(|e| invalid(e.body_text()))?;
     let (mut received, mut named, mut filename, mut typed) = (None, None, None, None);
     let mut labels = LabelsBody::default();
@@ -130,22 +131,29 @@ struct Heads {
     body: axum::body::BodyDataStream,
     /// Bytes given since a head was asked for; [`CONTENT`]: it is not a head that is read.
     ahead: Arc<AtomicUsize>,
+    /// The reader asks on as long as there is more, before it looks at what it has: after each piece it is made to look.
+    given: bool,
 }
 
 impl Stream for Heads {
     type Item = Result<Bytes, axum::Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if std::mem::take(&mut self.given) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let ahead = self.ahead.load(Ordering::Relaxed);
         if ahead != CONTENT && ahead > HEAD_MAX {
             let message = format!("The head of a part of a form has at most {HEAD_MAX} bytes.");
             return Poll::Ready(Some(Err(axum::Error::new(std::io::Error::other(message)))));
         }
         let polled = Pin::new(&mut self.body).poll_next(cx);
-        if let Poll::Ready(Some(Ok(bytes))) = &polled
-            && ahead != CONTENT
-        {
-            self.ahead.store(ahead.saturating_add(bytes.len()), Ordering::Relaxed);
+        if let Poll::Ready(Some(Ok(bytes))) = &polled {
+            self.given = true;
+            if ahead != CONTENT {
+                self.ahead.store(ahead.saturating_add(bytes.len()), Ordering::Relaxed);
+            }
         }
         polled
     }

@@ -1,6 +1,7 @@
 //! Uploads that clients carry out themselves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, Request, State};
@@ -15,6 +16,7 @@ use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::errors::Problem;
 use crate::http::signed::{self, Purpose};
+use crate::http::threads::elsewhere;
 
 /// Announce an upload: the answer says where the client puts the bytes itself. Then `complete`.
 #[utoipa::path(
@@ -85,7 +87,9 @@ pub async fn take(
         return Err(Problem::new(StatusCode::FORBIDDEN, "url_expired", message));
     }
     let mut reader = StreamReader::new(create::chunks(request.into_body()));
-    app.store.take_upload(&id, &mut reader).await.map_err(create::incoming)?;
+    let store = Arc::clone(&app.store);
+    let taken = elsewhere(&app.home, async move { store.take_upload(&id, &mut reader).await }).await;
+    taken.and_then(|taken| taken).map_err(create::incoming)?;
     Ok(StatusCode::OK)
 }
 
