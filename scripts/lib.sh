@@ -19,6 +19,9 @@ SCHEMATHESIS_VERSION=4.32.5
 PROGRAMS="pandas==3.1.1 pyarrow==26.0.1 matplotlib==3.11.2 pillow==13.0.0 openpyxl==3.1.5"
 GARAGE_VERSION=2.5.0
 DENY_VERSION=0.20.2
+# Links the release binary for an older glibc than this machine's.
+ZIG_VERSION=0.17.1
+ZIGBUILD_VERSION=0.24.1
 # Its own abstract suite judges our implementation.
 FSSPEC_VERSION=2026.9.0
 
@@ -107,6 +110,19 @@ need_deny() {
   say "compiling cargo-deny $DENY_VERSION"
   cargo install cargo-deny --version "$DENY_VERSION" --locked --root "$TOOLS" || die "could not compile cargo-deny"
 }
+
+# need_tool_venv NAME PACKAGE…: a Python venv of its own, $TOOLS/NAME, with these pip requirements.
+need_tool_venv() {
+  local dir=$TOOLS/$1; shift
+  [ "$(cat "$dir/.packages" 2>/dev/null)" = "$*" ] && return 0
+  say "installing $*" >&2
+  mkdir -p "$TOOLS"
+  rm -rf "$dir"
+  { python3 -m venv "$dir" && "$dir/bin/pip" install -q --disable-pip-version-check "$@"; } >&2 || die "pip could not install $*"
+  echo "$*" >"$dir/.packages"
+}
+need_zig() { need_tool_venv zig "ziglang==$ZIG_VERSION" "cargo-zigbuild==$ZIGBUILD_VERSION"; }
+need_build() { need_tool_venv build build hatchling; }
 
 first_of() { local p; for p in "$@"; do [ -x "$p" ] && { echo "$p"; return 0; }; done; return 1; }
 garage_bin() { first_of "$BENCH_TOOLS/tools/bin/garage" "$TOOLS/bin/garage" "$(command -v garage)"; }

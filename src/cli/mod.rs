@@ -16,6 +16,7 @@ mod links;
 mod log;
 mod ls;
 mod man;
+pub mod mount_helper;
 pub mod output;
 pub mod progress;
 mod pull;

@@ -42,6 +42,9 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == preview::worker::WORD) {
         return preview::worker::main();
     }
+    if let Some(code) = by_another_name() {
+        return code;
+    }
     bound_memory();
     if let Some(code) = dirty::asked() {
         return code;
@@ -60,6 +63,27 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Called by mount(8), we become the command that is meant.
+fn by_another_name() -> Option<ExitCode> {
+    use std::os::unix::process::CommandExt;
+    let called: Vec<_> = std::env::args_os().collect();
+    let error = match cli::mount_helper::arguments(&called) {
+        Ok(None) => return None,
+        Ok(Some(words)) if words.is_empty() => return Some(ExitCode::SUCCESS),
+        Ok(Some(words)) => match std::env::current_exe() {
+            Ok(program) => {
+                let e = std::process::Command::new(&program).args(words).exec();
+                Error::io(&program, &e)
+            }
+            Err(e) => Error::internal(format!("cannot find the outputfs program: {e}")),
+        },
+        Err(error) => error,
+    };
+    let failure = Failure::new(&error);
+    stderr(&failure.text());
+    Some(ExitCode::from(failure.code))
 }
 
 fn start(cli: Cli) -> Outcome<u8> {
