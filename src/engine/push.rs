@@ -28,6 +28,8 @@ const IN_MEMORY_MAX: usize = 1 << 20;
 
 /// One read of a source.
 const PIECE: usize = 1 << 20;
+/// The same where little is to be in memory.
+const SMALL_PIECE: usize = 64 << 10;
 
 /// The smallest hole that is kept: a page, and a block of most file systems.
 const PAGE: usize = 4096;
@@ -47,6 +49,25 @@ pub enum PushSource {
         reader: Box<dyn AsyncRead + Send + Unpin>,
         size: Option<u64>,
     },
+    /// A stream that goes to a staging file at once, as its reader's bytes are not to wait in memory until the store has them.
+    Spilled(Box<dyn AsyncRead + Send + Unpin>),
+}
+
+/// How a stream is staged.
+pub(crate) struct Stream<'a> {
+    pub total: Option<u64>,
+    /// Its holes are kept.
+    pub sparse: bool,
+    /// Up to so many bytes stay in memory.
+    pub memory: usize,
+    /// For the progress.
+    pub what: &'a str,
+}
+
+impl<'a> Stream<'a> {
+    pub fn of(total: Option<u64>, what: &'a str) -> Self {
+        Self { total, sparse: false, memory: IN_MEMORY_MAX, what }
+    }
 }
 
 /// One push.
@@ -274,7 +295,7 @@ impl Store {
                 let sparse = regular && meta.blocks() * BLOCK < meta.len();
                 let mut reader = tokio::fs::File::from_std(file);
                 let (source, charge) = self
-                    .stage_stream(&mut reader, total, sparse, what, progress, coming)
+                    .stage_stream(&mut reader, Stream { sparse, ..Stream::of(total, what) }, progress, coming)
                     .await
                     .map_err(|e| named(&path, &e))?;
                 Ok(Staged {
@@ -287,7 +308,13 @@ impl Store {
                 })
             }
             PushSource::Stream { mut reader, size } => {
-                let (source, charge) = self.stage_stream(&mut *reader, size, false, what, progress, coming).await?;
+                let stream = Stream::of(size, what);
+                let (source, charge) = self.stage_stream(&mut *reader, stream, progress, coming).await?;
+                Ok(Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None, charge })
+            }
+            PushSource::Spilled(mut reader) => {
+                let stream = Stream { memory: 0, ..Stream::of(None, what) };
+                let (source, charge) = self.stage_stream(&mut *reader, stream, progress, coming).await?;
                 Ok(Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None, charge })
             }
         }
@@ -297,12 +324,12 @@ impl Store {
     pub(crate) async fn stage_stream(
         &self,
         reader: &mut (dyn AsyncRead + Send + Unpin),
-        total: Option<u64>,
-        sparse: bool,
-        what: &str,
+        stream: Stream<'_>,
         progress: &Progress,
         coming: Coming,
     ) -> Result<(Source, Charge)> {
+        let Stream { total, sparse, memory, what } = stream;
+        let most = if memory < IN_MEMORY_MAX { SMALL_PIECE } else { PIECE };
         let mut charge = Charge::of(self.ledger());
         // What is sure not to fit is not read.
         self.may_stage(total.unwrap_or(0), &mut charge, coming).await?;
@@ -311,8 +338,8 @@ impl Store {
         let mut staging: Option<Draft> = None;
         let mut step = Step { total, what: what.to_owned(), ..Step::default() };
         loop {
-            let mut piece = Vec::with_capacity(PIECE);
-            let got = (&mut *reader).take(PIECE as u64).read_to_end(&mut piece).await.map_err(|e| unreadable(&e))?;
+            let mut piece = Vec::with_capacity(most);
+            let got = (&mut *reader).take(most as u64).read_to_end(&mut piece).await.map_err(|e| unreadable(&e))?;
             if got == 0 {
                 break;
             }
@@ -320,7 +347,7 @@ impl Store {
             // (Refused, what is staged goes with its draft.)
             self.may_stage(step.done.max(total.unwrap_or(0)), &mut charge, coming).await?;
             held.append(&mut piece);
-            if held.len() > IN_MEMORY_MAX || staging.is_some() {
+            if held.len() > memory || staging.is_some() {
                 let file = match staging.take() {
                     Some(file) => file,
                     None => self.new_staging_file().await?,

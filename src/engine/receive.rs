@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use bytes::Bytes;
 use tokio::io::AsyncRead;
 
 use crate::artifact::ids::{ArtifactId, BlobHash};
@@ -14,9 +13,12 @@ use crate::catalog::{Committed, Origin, Outcome};
 use crate::engine::claims::{Charge, Coming};
 use crate::engine::ingest::Source;
 use crate::engine::progress::Progress;
-use crate::engine::push::{Staged, remove_unneeded};
+use crate::engine::push::{Staged, Stream, remove_unneeded};
 use crate::engine::store::Store;
-use crate::staging::hash::hash_bytes;
+
+/// Bytes of a client's that stay in memory until they are stored; more go to a staging file at once. A thousand clients have 16 MiB there,
+/// however slow they and the store are.
+const IN_MEMORY_MAX: usize = 16 << 10;
 
 /// Staged bytes, hashed. Dropped without being kept, they are removed.
 pub struct Received {
@@ -72,18 +74,16 @@ impl Store {
         upload: Option<ArtifactId>,
     ) -> Result<Received> {
         let started = Instant::now();
+        let coming = Coming { replaces: None, upload };
         let (source, charge) = self
-            .stage_stream(reader, None, false, "upload", &Progress::none(), Coming { replaces: None, upload })
+            .stage_stream(
+                reader,
+                Stream { memory: IN_MEMORY_MAX, ..Stream::of(None, "upload") },
+                &Progress::none(),
+                coming,
+            )
             .await?;
         Ok(Received::new(source, charge, started))
-    }
-
-    /// The same of bytes in memory.
-    #[must_use]
-    pub fn receive_bytes(&self, bytes: Bytes) -> Received {
-        let started = Instant::now();
-        let digest = hash_bytes(&bytes);
-        Received::new(Source::Bytes(bytes, digest), Charge::default(), started)
     }
 
     /// Makes `received` an artifact: in `session` (made if missing) at `filename`, or without a session, where every artifact has

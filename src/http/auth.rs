@@ -18,9 +18,9 @@ use parking_lot::Mutex;
 use crate::artifact::key::{ApiKey, Rate, Scope};
 use crate::catalog::audit::{self, Actor, Who};
 use crate::engine::steps;
-use crate::http::App;
 use crate::http::errors::Problem;
 use crate::http::threads::elsewhere;
+use crate::http::{App, body};
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
@@ -87,9 +87,11 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
     };
     let turn = app.api.buckets.take(&key.id, key.rate.unwrap_or(app.api.rate));
     let now = app.store.clock.now().parts().0;
-    let mut response = match turn.wait {
-        Some(seconds) => Problem::rate_limited(seconds).into_response(),
-        None => {
+    let slot = app.api.requests.try_many(key.id.clone(), 1);
+    let mut response = match (turn.wait, slot) {
+        (Some(seconds), _) => Problem::rate_limited(seconds).into_response(),
+        (None, Err(full)) => Problem::from(full).into_response(),
+        (None, Ok(slot)) => {
             app.store.count_request(&key);
             let name = if key.name.is_empty() { key.id.clone() } else { format!("{} ({})", key.name, key.id) };
             let actor = Actor { door: "http", who: Who::Named(name) };
@@ -97,7 +99,8 @@ pub async fn guard(State(app): State<App>, mut request: Request, next: Next) -> 
             request.extensions_mut().insert(Caller(Arc::new(key)));
             // A key holder's work is the mount's own: it does not stand behind it, as a stranger's does.
             let work = steps::scope(of, audit::scope(actor, async move { next.run(request).await }));
-            elsewhere(&app.home, work).await.unwrap_or_else(|e| Problem::from(e).into_response())
+            let response = elsewhere(&app.home, work).await.unwrap_or_else(|e| Problem::from(e).into_response());
+            response.map(|body| body::with(body, slot))
         }
     };
     turn.tell(response.headers_mut(), now);

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::reader::ContentReader;
@@ -18,6 +21,36 @@ pub const PIECE: usize = 128 << 10;
 
 /// The store has deadlines of its own, with retries; this one is for the case that they fail us.
 const PIECE_DEADLINE: Duration = Duration::from_mins(2);
+
+/// The same body, which keeps `held` until it has gone out or nobody wants it any more.
+pub fn with<T: Send + Unpin + 'static>(body: Body, held: T) -> Body {
+    Body::new(With { body, _held: held })
+}
+
+struct With<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> HttpBody for With<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
 
 /// One stretch of a body.
 #[derive(Clone, Debug)]

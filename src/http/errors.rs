@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::artifact::{Error, Kind};
+use crate::engine::turns::Full;
 use crate::http::pages;
 
 /// What a request failed with. As a response it is JSON: `{"error":{"code","message","status"}}`; [`for_people`] makes it a
@@ -72,6 +73,13 @@ impl From<Error> for Problem {
         };
         let problem = Self::new(status, code(error.kind), message);
         if status == StatusCode::SERVICE_UNAVAILABLE { problem.with(header::RETRY_AFTER, "10") } else { problem }
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(_: Full) -> Self {
+        let message = "Too many ask for this at the moment. Try again in a few seconds.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).with(header::RETRY_AFTER, "5")
     }
 }
 

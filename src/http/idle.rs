@@ -2,11 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use crate::http::places::{Place, Why};
 
 /// Fails a write with `TimedOut` when the peer has taken no byte for `limit`. Reads are limited by the server's own
 /// timer for headers.
@@ -15,21 +18,25 @@ pub struct WriteDeadline<T> {
     limit: Duration,
     timer: Pin<Box<Sleep>>,
     waiting: bool,
+    place: Arc<Place>,
 }
 
 impl<T> WriteDeadline<T> {
-    pub fn new(inner: T, limit: Duration) -> Self {
-        Self { inner, limit, timer: Box::pin(tokio::time::sleep(limit)), waiting: false }
+    pub fn new(inner: T, limit: Duration, place: Arc<Place>) -> Self {
+        Self { inner, limit, timer: Box::pin(tokio::time::sleep(limit)), waiting: false, place }
     }
 
     /// Passes a result on; while there is none, lets the timer run.
     fn watch<R>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if polled.is_ready() {
-            self.waiting = false;
+            if std::mem::take(&mut self.waiting) {
+                self.place.moves(Why::Reading);
+            }
             return polled;
         }
         if !self.waiting {
             self.waiting = true;
+            self.place.waits(Why::Reading, Duration::ZERO);
             self.timer.as_mut().reset(Instant::now() + self.limit);
         }
         ready!(self.timer.as_mut().poll(cx));
@@ -81,12 +88,13 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_stops_reading_is_given_up() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut near = WriteDeadline::new(near, Duration::from_millis(50));
+        let place = crate::http::places::Places::new(1).take("a").await.unwrap();
+        let mut near = WriteDeadline::new(near, Duration::from_millis(50), Arc::clone(&place));
         near.write_all(&[0; 64]).await.unwrap();
         let failed = near.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
         // A reader that is only slow is served.
-        let (near, slow) = (WriteDeadline::new(near.inner, Duration::from_secs(5)), &mut far);
+        let (near, slow) = (WriteDeadline::new(near.inner, Duration::from_secs(5), place), &mut far);
         let mut near = near;
         let mut buffer = [0; 192];
         let (written, read) = tokio::join!(near.write_all(&[1; 128]), slow.read_exact(&mut buffer));

@@ -30,7 +30,6 @@ pub mod takeover;
 pub mod threads;
 pub mod tls;
 pub mod traffic;
-pub mod turns;
 pub mod zip;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -74,7 +73,8 @@ pub enum LinkMode {
 /// Bounds on what strangers can make us hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time; more wait in the kernel's queue.
+    /// Requests at a time, whatever becomes of them; and connections, but for a few more. Where there are more, those go that have
+    /// waited longest for their client.
     pub connections: usize,
     /// For a request's head, and between requests of one connection.
     pub header_read: Duration,
@@ -188,14 +188,9 @@ impl App {
         }
     }
 
-    /// Where a request came from, for the log: what the proxy said last, if we trust one.
+    /// Where a request came from, for the log and for shares of what there is little of.
     pub fn client(&self, headers: &HeaderMap, peer: Option<&Peer>) -> String {
-        let forwarded = || {
-            let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
-            last.rsplit(',').next()?.trim().parse::<std::net::IpAddr>().ok()
-        };
-        let said = if self.api.trust_proxy { forwarded() } else { None };
-        said.or_else(|| peer.map(|p| p.0.ip())).map_or_else(|| String::from("unknown"), |ip| ip.to_string())
+        client(self.api.trust_proxy, headers, peer)
     }
 
     /// `url`, one of ours, as this client reaches us.
@@ -207,13 +202,23 @@ impl App {
     }
 }
 
+/// Where a request came from: what the proxy said last, if we trust one.
+fn client(trust_proxy: bool, headers: &HeaderMap, peer: Option<&Peer>) -> String {
+    let forwarded = || {
+        let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
+        last.rsplit(',').next()?.trim().parse::<std::net::IpAddr>().ok()
+    };
+    let said = if trust_proxy { forwarded() } else { None };
+    said.or_else(|| peer.map(|p| p.0.ip())).map_or_else(|| String::from("unknown"), |ip| ip.to_string())
+}
+
 /// All addresses. Strangers' requests run where the router is called, and on the threads of [`readers`]; those of key holders at `home`.
 ///
 /// # Errors
 /// When no thread for readers can be started.
 pub fn router(store: Arc<Store>, config: &HttpConfig, home: &Handle) -> Result<Router> {
     let network = (!store.blobs.is_local()).then(|| home.clone());
-    let api = Arc::new(Api::new(config.rate, config.max_ttl, config.trust_proxy));
+    let api = Arc::new(Api::new(config));
     let app = App {
         store,
         link_mode: config.link_mode,

@@ -16,15 +16,16 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::artifact::{Error, Result};
 use crate::blob::reader::ContentReader;
+use crate::engine::turns::{Full, Rules, Turn, Turns};
 use crate::http::App;
 use crate::http::errors::Problem;
 use crate::http::server::Peer;
+use crate::http::spool::kib;
 use crate::http::threads::{Threads, elsewhere};
-use crate::http::turns::{Rules, Turns};
 use crate::preview::pool::Source;
 
 /// Answers that are begun at a time: pages made, first pieces read.
@@ -35,6 +36,8 @@ const READS: usize = 4;
 const KIB: u32 = 64 << 10;
 /// Of one answer, at most.
 const KIB_OF_ONE: u32 = KIB / 4;
+/// A page waits so long for its bytes to be let in; so do the pieces of what is larger, whose readers are given up then.
+const ROOM: Rules = Rules { all: KIB, each: KIB / 4 * 3, waiting: 1024, patience: Duration::from_secs(30) };
 /// Threads for what blocks.
 const BLOCKING: usize = 2;
 
@@ -45,7 +48,7 @@ pub struct Readers {
     network: Option<Handle>,
     turns: Turns<String>,
     reads: Semaphore,
-    bytes: Arc<Semaphore>,
+    bytes: Turns<String>,
 }
 
 impl Readers {
@@ -59,7 +62,7 @@ impl Readers {
             network,
             turns: Turns::new(RULES),
             reads: Semaphore::new(READS),
-            bytes: Arc::new(Semaphore::new(KIB as usize)),
+            bytes: Turns::new(ROOM),
         })
     }
 
@@ -81,12 +84,13 @@ impl Readers {
     }
 
     /// A body whose pieces are made on our threads, one at a time and only when the reader wants one.
-    fn streamed(self: &Arc<Self>, body: Body) -> Body {
+    fn streamed(self: &Arc<Self>, body: Body, who: String) -> Body {
         let this = Arc::clone(self);
         let pieces = futures::stream::try_unfold(body, move |mut body| {
-            let this = Arc::clone(&this);
+            let (this, who) = (Arc::clone(&this), who.clone());
             async move {
-                let room = this.room(crate::http::body::PIECE).await.map_err(axum::Error::new)?;
+                let room = this.room(crate::http::body::PIECE, who).await;
+                let room = room.map_err(|_| axum::Error::new(std::io::Error::from(std::io::ErrorKind::TimedOut)))?;
                 let made = elsewhere(this.threads.handle(), async move {
                     loop {
                         let frame = body.frame().await;
@@ -106,10 +110,9 @@ impl Readers {
         Body::from_stream(pieces)
     }
 
-    /// Waits until so many bytes may be in memory.
-    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
-        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(KIB_OF_ONE);
-        Arc::clone(&self.bytes).acquire_many_owned(kib).await.map_err(closed)
+    /// Waits until so many bytes may be in memory for `who`.
+    async fn room(&self, bytes: usize, who: String) -> std::result::Result<Turn, Full> {
+        self.bytes.take_many(who, kib(bytes).min(KIB_OF_ONE)).await
     }
 }
 
@@ -127,10 +130,10 @@ fn closed(e: tokio::sync::AcquireError) -> Error {
 }
 
 /// `bytes`, which give their room back when they have gone out.
-fn held(bytes: Bytes, room: OwnedSemaphorePermit) -> Bytes {
+fn held(bytes: Bytes, room: Turn) -> Bytes {
     struct Held {
         bytes: Bytes,
-        _room: OwnedSemaphorePermit,
+        _room: Turn,
     }
     impl AsRef<[u8]> for Held {
         fn as_ref(&self) -> &[u8] {
@@ -146,33 +149,33 @@ pub async fn serve(State(app): State<App>, request: Request, next: Next) -> Resp
         return next.run(request).await;
     }
     let who = app.client(request.headers(), request.extensions().get::<Peer>());
-    let turn = match app.readers.turns.take(who).await {
+    let turn = match app.readers.turns.take(who.clone()).await {
         Ok(turn) => turn,
-        Err(problem) => return problem.into_response(),
+        Err(full) => return Problem::from(full).into_response(),
     };
     // Aborted when this is dropped: hyper does so when the connection ends.
     let done = match elsewhere(app.readers.threads.handle(), async move { next.run(request).await }).await {
-        Ok(response) => bounded(&app.readers, response).await,
-        Err(e) => Err(e),
+        Ok(response) => bounded(&app.readers, response, who).await,
+        Err(e) => Err(e.into()),
     };
     // Only now: a page that waits for room is in memory.
     drop(turn);
-    done.unwrap_or_else(|e| Problem::from(e).into_response())
+    done.unwrap_or_else(IntoResponse::into_response)
 }
 
 /// The same answer, out of the budget.
-async fn bounded(readers: &Arc<Readers>, response: Response) -> Result<Response> {
+async fn bounded(readers: &Arc<Readers>, response: Response, who: String) -> std::result::Result<Response, Problem> {
     let (head, body) = response.into_parts();
     let body = match body.size_hint().exact() {
         Some(0) => body,
         // In memory already.
         Some(size) => {
             let size = usize::try_from(size).unwrap_or(usize::MAX);
-            let room = readers.room(size).await?;
+            let room = readers.room(size, who).await?;
             let bytes = body.collect().await.map_err(|e| Error::internal(format!("a page: {e}")))?.to_bytes();
             Body::from(held(bytes, room))
         }
-        None => readers.streamed(body),
+        None => readers.streamed(body, who),
     };
     Ok(HttpResponse::from_parts(head, body))
 }
@@ -192,17 +195,22 @@ mod tests {
         let readers = readers();
         let page = |kib: usize| Response::new(Body::from(vec![7; kib << 10]));
         let mut kept = Vec::new();
-        for _ in 0..4 {
+        for who in ["a", "a", "a", "b"] {
             // Larger than one may be: it takes a quarter.
-            kept.push(bounded(&readers, page(usize::try_from(KIB / 2).unwrap())).await.unwrap());
+            let more = bounded(&readers, page(1), String::from("b"));
+            assert!(more.await.is_ok(), "one reader does not take all");
+            kept.push(bounded(&readers, page(usize::try_from(KIB / 2).unwrap()), who.into()).await.unwrap());
         }
-        assert_eq!(readers.bytes.available_permits(), 0);
-        let more = bounded(&readers, page(1));
-        assert!(tokio::time::timeout(Duration::from_millis(50), more).await.is_err(), "it waits for others");
+        assert_eq!(readers.bytes.free(), 0);
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let more = bounded(&readers, page(1), String::from("c")).await;
+        assert_eq!(more.unwrap_err().status, 503);
+        assert_eq!(began.elapsed().as_secs(), ROOM.patience.as_secs(), "it waits for others, but not for ever");
         let sent = kept.pop().unwrap().into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(readers.bytes.available_permits(), 0, "as long as the bytes are there");
+        assert_eq!(readers.bytes.free(), 0, "as long as the bytes are there");
         drop(sent);
-        assert_eq!(readers.bytes.available_permits(), KIB_OF_ONE as usize);
+        assert_eq!(readers.bytes.free(), KIB_OF_ONE as usize);
     }
 
     #[tokio::test]
@@ -215,7 +223,7 @@ mod tests {
             count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             async move { (n < 3).then(|| (Ok::<_, std::io::Error>(Bytes::from(thread)), n + 1)) }
         });
-        let mut body = readers.streamed(Body::from_stream(pieces)).into_data_stream();
+        let mut body = readers.streamed(Body::from_stream(pieces), String::from("a")).into_data_stream();
         let first = body.next().await.unwrap().unwrap();
         assert_eq!(first, "outputfs-readers");
         assert_eq!(made.load(std::sync::atomic::Ordering::SeqCst), 1, "none ahead");
@@ -226,10 +234,10 @@ mod tests {
             let _alive = alive;
             std::future::pending::<std::result::Result<Bytes, std::io::Error>>().await
         });
-        let mut body = readers.streamed(Body::from_stream(stuck)).into_data_stream();
+        let mut body = readers.streamed(Body::from_stream(stuck), String::from("a")).into_data_stream();
         assert!(tokio::time::timeout(Duration::from_millis(50), body.next()).await.is_err());
         drop(body);
         assert!(tokio::time::timeout(Duration::from_secs(10), gone.recv()).await.unwrap().is_none());
-        assert_eq!(readers.bytes.available_permits(), KIB as usize);
+        assert_eq!(readers.bytes.free(), KIB as usize);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::response::IntoResponse;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,15 +19,17 @@ use crate::artifact::{Error, Kind, Result};
 use crate::engine::store::Store;
 use crate::engine::supervise;
 use crate::http::idle::WriteDeadline;
-use crate::http::places::{Place, Places};
+use crate::http::places::{Place, Places, Why};
 use crate::http::threads::Threads;
 use crate::http::tls::{Tls, TlsFiles};
 use crate::http::traffic::{Incoming, Outgoing};
-use crate::http::{HttpConfig, Limits, router};
+use crate::http::{HttpConfig, Limits, Problem, client, router};
 use crate::metrics;
 
 /// After a failed accept for want of descriptors or memory: trying at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What those who watch over us ask for: there is a slot for it when there is no other.
+const WATCHED: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
 /// What a crash may lose of the counts of requests.
 const COUNTED: Duration = Duration::from_secs(5);
 
@@ -86,7 +89,7 @@ impl Bound {
             let store = store.clone();
             move || write_counts(store.clone())
         }));
-        let work = threads.handle().spawn(self.connections(app, config.limits, shutdown, held));
+        let work = threads.handle().spawn(self.connections(app, (config.limits, config.trust_proxy), shutdown, held));
         match AbortOnDropHandle::new(work).await {
             Ok(ended) => ended?,
             // To whoever keeps us going.
@@ -99,24 +102,31 @@ impl Bound {
     }
 
     /// All connections, on the threads that it is called on.
-    async fn connections<H>(mut self, app: Router, limits: Limits, shutdown: CancellationToken, held: H) -> Result<()> {
+    async fn connections<H>(
+        mut self,
+        app: Router,
+        (limits, trust_proxy): (Limits, bool),
+        shutdown: CancellationToken,
+        held: H,
+    ) -> Result<()> {
         let addr = self.addr;
         let here = |e: std::io::Error| Error::internal(format!("cannot listen on {addr}: {e}"));
         self.listener = TcpListener::from_std(self.listener.into_std().map_err(here)?).map_err(here)?;
-        let places = Places::new(limits.connections);
+        let places = Arc::new(Places::new(limits.connections));
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         while let Some(socket) = self.accept(&places, &shutdown).await {
             let (socket, peer, place) = socket;
             let acceptor = self.tls.as_ref().map(Tls::acceptor);
-            let service = Service { app: app.clone(), peer: Peer(peer), place: Arc::clone(&place), limits };
-            let connection = connection(socket, acceptor, service, limits, shutdown.clone());
+            let (place_of, places) = (Arc::clone(&place), Arc::clone(&places));
+            let service = Service { app: app.clone(), peer: Peer(peer), place: place_of, places, limits, trust_proxy };
+            let connection = connection(socket, acceptor, service, shutdown.clone());
             let cut = cut.clone();
             tasks.spawn(async move {
                 tokio::select! {
                     () = connection => {}
                     () = cut.cancelled() => {}
-                    () = place.cut.cancelled() => tracing::debug!("a silent connection gave its place to another"),
+                    () = place.cut.cancelled() => tracing::debug!("a connection that waited for its client gave its place to another"),
                 }
                 drop(place);
             });
@@ -141,8 +151,10 @@ impl Bound {
         let next = async {
             loop {
                 match self.listener.accept().await {
-                    // Beyond the places it is the kernel's queue that holds who comes.
-                    Ok((socket, peer)) => return Some((socket, peer, places.take().await?)),
+                    Ok((socket, peer)) => {
+                        let place = places.take(&peer.ip().to_string()).await?;
+                        return Some((socket, peer, place));
+                    }
                     Err(e) => {
                         tracing::warn!("cannot accept a connection: {e}");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -173,21 +185,16 @@ fn tell(written: Result<()>) {
 }
 
 /// One connection, to its end. After `shutdown` it ends with the request in hand.
-async fn connection(
-    socket: TcpStream,
-    tls: Option<TlsAcceptor>,
-    service: Service,
-    limits: Limits,
-    shutdown: CancellationToken,
-) {
+async fn connection(socket: TcpStream, tls: Option<TlsAcceptor>, service: Service, shutdown: CancellationToken) {
+    let limits = service.limits;
     if let Err(e) = socket.set_nodelay(true) {
         tracing::debug!("TCP_NODELAY was refused, answers may be late: {e}");
     }
-    let socket = WriteDeadline::new(socket, limits.write_stall);
-    let Some(tls) = tls else { return requests(socket, service, limits, shutdown).await };
+    let socket = WriteDeadline::new(socket, limits.write_stall, Arc::clone(&service.place));
+    let Some(tls) = tls else { return requests(socket, service, shutdown).await };
     // Who does not shake hands in time is not waited for.
     match tokio::time::timeout(limits.header_read, tls.accept(socket)).await {
-        Ok(Ok(socket)) => requests(socket, service, limits, shutdown).await,
+        Ok(Ok(socket)) => requests(socket, service, shutdown).await,
         Ok(Err(e)) => tracing::debug!("no TLS connection came of it: {e}"),
         Err(_) => {
             metrics::get().connections_cut.with_label_values(&["handshake"]).inc();
@@ -196,10 +203,11 @@ async fn connection(
     }
 }
 
-async fn requests<S>(socket: S, service: Service, limits: Limits, shutdown: CancellationToken)
+async fn requests<S>(socket: S, service: Service, shutdown: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let limits = service.limits;
     let mut served = std::pin::pin!(
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -234,7 +242,9 @@ struct Service {
     app: Router,
     peer: Peer,
     place: Arc<Place>,
+    places: Arc<Places>,
     limits: Limits,
+    trust_proxy: bool,
 }
 
 impl hyper::service::Service<hyper::Request<hyper::body::Incoming>> for Service {
@@ -243,20 +253,29 @@ impl hyper::service::Service<hyper::Request<hyper::body::Incoming>> for Service 
     type Future = futures::future::BoxFuture<'static, std::result::Result<Self::Response, Self::Error>>;
 
     fn call(&self, request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
-        self.place.busy();
+        self.place.moves(Why::Request);
         let all = metrics::get();
         let bytes = |direction| all.http_bytes.with_label_values(&[direction]);
         let method = known(request.method());
         let stall = self.limits.read_stall;
-        let mut request = request.map(|body| axum::body::Body::new(Incoming::new(body, bytes("in"), stall)));
+        let (place, places) = (Arc::clone(&self.place), Arc::clone(&self.places));
+        let of = Arc::clone(&place);
+        let mut request = request.map(|body| axum::body::Body::new(Incoming::new(body, bytes("in"), stall, of)));
         request.extensions_mut().insert(self.peer);
-        let (place, out, started) = (Arc::clone(&self.place), bytes("out"), Instant::now());
-        let answer = TowerToHyperService::new(self.app.clone()).call(request);
+        let who = client(self.trust_proxy, request.headers(), Some(&self.peer));
+        let watches = WATCHED.contains(&request.uri().path());
+        let (app, out, started) = (self.app.clone(), bytes("out"), Instant::now());
         Box::pin(async move {
-            let response = answer.await?;
+            let (response, slot) = match places.slot(&who, watches).await {
+                Ok(slot) => {
+                    place.works(Some(who));
+                    (TowerToHyperService::new(app).call(request).await?, Some(slot))
+                }
+                Err(full) => (Problem::from(full).into_response(), None),
+            };
             all.requests.with_label_values(&[method, response.status().as_str()]).inc();
             all.request_seconds.observe(started.elapsed().as_secs_f64());
-            Ok(response.map(|body| Outgoing::new(body, out, place)))
+            Ok(response.map(|body| Outgoing::new(body, out, place, slot)))
         })
     }
 }

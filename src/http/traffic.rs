@@ -11,7 +11,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use prometheus::IntCounter;
 use tokio::time::{Instant, Sleep};
 
-use crate::http::places::Place;
+use crate::engine::turns::Turn;
+use crate::http::places::{Place, Why};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -27,11 +28,12 @@ pub struct Incoming<B> {
     /// In all, and for how many bytes.
     waited: Duration,
     came: u64,
+    place: Arc<Place>,
 }
 
 impl<B> Incoming<B> {
-    pub fn new(inner: B, count: IntCounter, limit: Duration) -> Self {
-        Self { inner, count, limit, timer: None, since: None, waited: Duration::ZERO, came: 0 }
+    pub fn new(inner: B, count: IntCounter, limit: Duration, place: Arc<Place>) -> Self {
+        Self { inner, count, limit, timer: None, since: None, waited: Duration::ZERO, came: 0, place }
     }
 }
 
@@ -45,8 +47,10 @@ where
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
             self.timer = None;
-            let waited = self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
-            self.waited += waited;
+            if let Some(since) = self.since.take() {
+                self.waited += since.elapsed();
+                self.place.moves(Why::Body);
+            }
             if let Some(Ok(frame)) = &frame {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.count.inc_by(bytes);
@@ -55,9 +59,13 @@ where
             return Poll::Ready(frame.map(|f| f.map_err(Into::into)));
         }
         let now = Instant::now();
-        self.since.get_or_insert(now);
         // A byte now and then is no progress: all waiting together has the limit, and a second more for each KiB.
-        let in_all = self.limit + Duration::from_secs(self.came >> 10);
+        let granted = Duration::from_secs(self.came >> 10);
+        if self.since.is_none() {
+            self.since = Some(now);
+            self.place.waits(Why::Body, self.waited.saturating_sub(granted));
+        }
+        let in_all = self.limit + granted;
         let until = now + self.limit.min(in_all.saturating_sub(self.waited));
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
         match timer.as_mut().poll(cx) {
@@ -78,16 +86,23 @@ where
     }
 }
 
-/// What goes out. Its connection has work as long as this lives.
+impl<B> Drop for Incoming<B> {
+    fn drop(&mut self) {
+        self.place.moves(Why::Body);
+    }
+}
+
+/// What goes out. Its connection has work, and its request a slot, as long as this lives.
 pub struct Outgoing<B> {
     inner: B,
     count: IntCounter,
     place: Arc<Place>,
+    _slot: Option<Turn>,
 }
 
 impl<B> Outgoing<B> {
-    pub fn new(inner: B, count: IntCounter, place: Arc<Place>) -> Self {
-        Self { inner, count, place }
+    pub fn new(inner: B, count: IntCounter, place: Arc<Place>, slot: Option<Turn>) -> Self {
+        Self { inner, count, place, _slot: slot }
     }
 }
 
@@ -114,6 +129,7 @@ impl<B: Body + Unpin> Body for Outgoing<B> {
 
 impl<B> Drop for Outgoing<B> {
     fn drop(&mut self) {
-        self.place.silent();
+        self.place.works(None);
+        self.place.waits(Why::Request, Duration::ZERO);
     }
 }

@@ -2,10 +2,11 @@
 //! streamable HTTP. The protocol is the official SDK's affair; this translates between it and the engine, and decides
 //! nothing.
 //!
-//! [`tools`] are what a model can do, [`args`] what it says with it, [`resources`] what a client can list and read,
+//! [`tools`] are what a model can do, [`args`] what it says with it, [`content`] what it stores, [`resources`] what a client can list and read,
 //! [`watch`] the subscriptions, [`roots`] the folders that `store_artifact` may read, [`failure`] errors with advice.
 
 mod args;
+mod content;
 mod failure;
 pub mod owners;
 mod read;

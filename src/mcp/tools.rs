@@ -1,17 +1,17 @@
 //! What a model can do.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{CallToolResult, ContentBlock, Extensions};
 use rmcp::{tool, tool_router};
 use serde_json::{Value, json};
 
 use super::args::{DeleteArgs, GetArgs, LinkArgs, ListArgs, ReadArgs, SealArgs, SessionsArgs, StoreArgs};
-use super::{Access, Server, failure, read, resources};
+use super::{Access, Server, content, failure, read, resources};
 use crate::artifact::metadata::Metadata;
 use crate::artifact::name::display_bytes;
 use crate::artifact::query::Query;
@@ -148,7 +148,7 @@ impl Server {
         self.allow(extensions, Access::Write)?;
         let session = self.door.session_or_default(args.session_id.as_deref())?;
         let labels = labels(&args)?;
-        let (source, own_name) = self.source(args.content, args.content_base64, args.path).await?;
+        let (source, own_name) = self.source(args.content, args.content_base64, args.path, extensions).await?;
         let filename = args.filename.or(own_name).ok_or_else(|| Error::invalid("under which name? Say filename"))?;
         let request = PushRequest {
             session,
@@ -174,18 +174,19 @@ impl Server {
         content: Option<String>,
         base64: Option<String>,
         path: Option<String>,
+        extensions: &Extensions,
     ) -> Result<(PushSource, Option<String>)> {
         match (content, base64, path) {
-            (Some(text), None, None) => Ok((PushSource::Bytes(Bytes::from(text)), None)),
+            (Some(text), None, None) => Ok((content::kept(text.into_bytes(), extensions), None)),
             (None, Some(text), None) => {
                 let bytes = STANDARD
                     .decode(text.trim())
                     .map_err(|e| Error::invalid(format!("content_base64 is not base64 as RFC 4648 has it: {e}")))?;
-                Ok((PushSource::Bytes(Bytes::from(bytes)), None))
+                Ok((content::kept(bytes, extensions), None))
             }
             (None, None, Some(path)) => {
                 let name = Path::new(&path).file_name().and_then(|n| n.to_str()).map(str::to_owned);
-                let door = std::sync::Arc::clone(&self.door);
+                let door = Arc::clone(&self.door);
                 // Opening may wait for a disk or a network file system.
                 let file = tokio::task::spawn_blocking(move || door.roots.file(Path::new(&path)))
                     .await

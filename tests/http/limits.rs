@@ -6,16 +6,17 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use outputfs::artifact::key::Scope;
+use outputfs::http::places::SPARE;
 use outputfs::http::{HttpConfig, Limits};
 
 use super::server::{DEADLINE, Server, config, noise};
 use crate::support::wait::wait_until;
 
-fn limited(limits: Limits) -> Server {
+pub(super) fn limited(limits: Limits) -> Server {
     Server::with(HttpConfig { limits, ..config() })
 }
 
-fn connect(server: &Server) -> TcpStream {
+pub(super) fn connect(server: &Server) -> TcpStream {
     let stream = TcpStream::connect(server.addr).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -23,7 +24,7 @@ fn connect(server: &Server) -> TcpStream {
 }
 
 /// Reads to the end, however it comes.
-fn drain(mut stream: TcpStream) -> Vec<u8> {
+pub(super) fn drain(mut stream: TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     match stream.read_to_end(&mut all) {
         Ok(_) => {}
@@ -59,16 +60,6 @@ fn who_stops_reading_is_cut_off() {
 }
 
 #[test]
-fn connections_above_the_limit_wait_their_turn() {
-    let server = limited(Limits { connections: 1, header_read: Duration::from_millis(500), ..Limits::default() });
-    let silent = connect(&server);
-    let started = Instant::now();
-    assert_eq!(server.get("/health", &[]).status, 200);
-    assert!(started.elapsed() >= Duration::from_millis(300), "it did not wait for the silent one");
-    drop(silent);
-}
-
-#[test]
 fn shutdown_lets_downloads_end_and_cuts_off_who_does_not() {
     let mut server = limited(Limits { drain: Duration::from_secs(4), ..Limits::default() });
     let bytes = noise(32 << 20);
@@ -95,7 +86,7 @@ fn clients_that_only_drip_take_no_place_from_others() {
     let limits =
         Limits { connections: 8, header_read: DEADLINE * 10, drain: Duration::from_secs(1), ..Limits::default() };
     let server = limited(limits);
-    let mut slow: Vec<TcpStream> = (0..16).map(|_| connect(&server)).collect();
+    let mut slow: Vec<TcpStream> = (0..16 + SPARE).map(|_| connect(&server)).collect();
     for stream in &mut slow {
         stream.write_all(b"GET / HTTP/1.1\r\nX-A: ").unwrap();
     }
@@ -159,12 +150,12 @@ fn who_stops_sending_its_body_is_cut_off() {
     assert!(began.elapsed() < DEADLINE, "it went on");
 }
 
-fn key(server: &Server) -> String {
+pub(super) fn key(server: &Server) -> String {
     let made = server.runtime.block_on(server.store.create_key("t", vec![Scope::Write], None)).unwrap();
     made.secret.reveal().to_owned()
 }
 
-fn post(server: &Server, key: &str, kind: &str, length: usize, begun: &[u8]) -> TcpStream {
+pub(super) fn post(server: &Server, key: &str, kind: &str, length: usize, begun: &[u8]) -> TcpStream {
     let mut stream = connect(server);
     let head = format!(
         "POST /v1/artifacts HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
@@ -242,17 +233,6 @@ fn a_client_that_goes_leaves_no_bytes_behind() {
     wait_until("the upload is begun", DEADLINE, || !files().is_empty());
     drop(put);
     wait_until("nothing of the upload is left", DEADLINE, || files().is_empty());
-}
-
-#[test]
-fn many_silent_clients_keep_health_waiting_no_longer_than_a_few() {
-    let server = limited(Limits { connections: 32, header_read: DEADLINE * 10, ..Limits::default() });
-    let silent: Vec<_> = (0..232).map(|_| connect(&server)).collect();
-    let began = Instant::now();
-    assert_eq!(server.get("/health", &[]).status, 200);
-    // 200 of them have to go, after a second of patience.
-    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
-    drop(silent);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Links over a real listener and a real store: SQLite and a local directory.
 
+mod greedy;
 mod health;
 mod hostile;
 mod limits;

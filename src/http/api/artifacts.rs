@@ -192,12 +192,12 @@ pub async fn delete(
 )]
 pub async fn extend_ttl(
     State(app): State<App>,
-    _: Writer,
+    Writer(key): Writer,
     input::Id(id): input::Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<ArtifactBody>, Problem> {
-    let asked: ExtendTtl = input::json(&headers, body).await?;
+    let asked: ExtendTtl = input::json(&app, &key, &headers, body).await?;
     let ttl = input::ttl(&app, &asked.ttl)?;
     let artifact = standing(&app, &id).await?;
     let end = app.store.clock.now().plus(ttl);

@@ -19,8 +19,10 @@ use tokio_util::io::StreamReader;
 
 use super::model::{ArtifactBody, ErrorBody, JsonUpload, LabelsBody, UploadForm};
 use super::{FILE_MAX, input, invalid, problem};
+use crate::artifact::key::ApiKey;
 use crate::artifact::{Error, Kind};
 use crate::engine::receive::Received;
+use crate::engine::turns::Turn;
 use crate::http::App;
 use crate::http::auth::Writer;
 use crate::http::errors::Problem;
@@ -28,8 +30,8 @@ use crate::http::spool;
 
 /// Longest JSON body: its content is held in memory.
 const JSON_MAX: usize = 16 << 20;
-/// Longest text field of a form.
-const FIELD_MAX: usize = 64 << 10;
+/// Of all text fields of a form together.
+const TEXTS_MAX: usize = 128 << 10;
 /// Fields of a form at most.
 const FIELDS_MAX: usize = 64;
 /// Longest head of a part of a form.
@@ -51,13 +53,14 @@ const STALL: Duration = Duration::from_mins(1);
 )]
 pub async fn create(State(app): State<App>, Writer(key): Writer, request: Request) -> Result<Response, Problem> {
     let headers = request.headers().clone();
-    let ((received, filename, labels), _turn) = match input::media_type(&headers).as_str() {
-        "multipart/form-data" => (form(&app, request).await?, None),
+    let (received, filename, labels) = match input::media_type(&headers).as_str() {
+        "multipart/form-data" => form(&app, &key, request).await?,
         "application/json" => {
             let whole = spool::whole(&app, request.into_body(), JSON_MAX).await?;
-            // Its turn lasts until the content is stored: so long is it in memory.
-            let (bytes, turn) = whole.load(&app, key.id.clone()).await?;
-            (json(&app, bytes, &headers)?, turn)
+            let (bytes, turn) = whole.load(&app, &key.id, spool::JSON_TIMES).await?;
+            let said = json(&app, bytes, &headers).await?;
+            drop(turn);
+            said
         }
         _ => return Err(invalid("Send multipart/form-data, or application/json with the content in base64.")),
     };
@@ -67,7 +70,8 @@ pub async fn create(State(app): State<App>, Writer(key): Writer, request: Reques
     Ok((StatusCode::CREATED, axum::Json(ArtifactBody::of(&done.artifact, Some(done.outcome)))).into_response())
 }
 
-fn json(app: &App, bytes: Bytes, headers: &HeaderMap) -> Result<(Received, String, LabelsBody), Problem> {
+/// What is too large to stay in memory for as long as the store takes is in a staging file then.
+async fn json(app: &App, bytes: Bytes, headers: &HeaderMap) -> Result<(Received, String, LabelsBody), Problem> {
     let upload: JsonUpload = input::parse(headers, &bytes)?;
     drop(bytes);
     let content = STANDARD
@@ -78,11 +82,12 @@ fn json(app: &App, bytes: Bytes, headers: &HeaderMap) -> Result<(Received, Strin
     if upload.filename.is_empty() {
         return Err(invalid("filename must not be empty."));
     }
-    Ok((app.store.receive_bytes(Bytes::from(content)), upload.filename, upload.labels))
+    let received = app.store.receive(&mut std::io::Cursor::new(content)).await.map_err(problem)?;
+    Ok((received, upload.filename, upload.labels))
 }
 
 /// Fields come in any order: the content is staged when it comes, and gets its place at the end.
-async fn form(app: &App, request: Request) -> Result<(Received, String, LabelsBody), Problem> {
+async fn form(app: &App, key: &ApiKey, request: Request) -> Result<(Received, String, LabelsBody), Problem> {
     let ahead = Arc::new(AtomicUsize::new(0));
     let heads = Arc::clone(&ahead);
     let request =
@@ -90,6 +95,7 @@ async fn form(app: &App, request: Request) -> Result<(Received, String, LabelsBo
     let mut form = Multipart::from_request(request, app).await.map_err(|e| invalid(e.body_text()))?;
     let (mut received, mut named, mut filename, mut typed) = (None, None, None, None);
     let mut labels = LabelsBody::default();
+    let mut texts = Texts { app, key, length: 0, turn: None };
     for _ in 0..=FIELDS_MAX {
         ahead.store(0, Ordering::Relaxed);
         let next = tokio::time::timeout(STALL, form.next_field()).await.map_err(|_| input::stalled())?;
@@ -110,17 +116,17 @@ async fn form(app: &App, request: Request) -> Result<(Received, String, LabelsBo
                 typed = field.content_type().map(str::to_owned);
                 received = Some(content(app, field).await?);
             }
-            "filename" => filename = Some(text(field).await?),
-            "content_type" => labels.content_type = Some(text(field).await?),
-            "session_id" => labels.session_id = Some(text(field).await?),
-            "agent_id" => labels.agent_id = Some(text(field).await?),
-            "ttl" => labels.ttl = Some(text(field).await?),
+            "filename" => filename = Some(texts.read(field).await?),
+            "content_type" => labels.content_type = Some(texts.read(field).await?),
+            "session_id" => labels.session_id = Some(texts.read(field).await?),
+            "agent_id" => labels.agent_id = Some(texts.read(field).await?),
+            "ttl" => labels.ttl = Some(texts.read(field).await?),
             "metadata" => {
-                let text = text(field).await?;
+                let text = texts.read(field).await?;
                 labels.metadata = if text.is_empty() { None } else { Some(input::metadata_text(&text)?) };
             }
             // Read and forgotten: a later version may know it.
-            _ => drop(text(field).await?),
+            _ => drop(texts.read(field).await?),
         }
     }
     Err(invalid(format!("A form has at most {FIELDS_MAX} fields.")))
@@ -203,17 +209,34 @@ pub fn incoming(error: Error) -> Problem {
     }
 }
 
-async fn text(mut field: Field<'_>) -> Result<String, Problem> {
-    let mut held = Vec::new();
-    loop {
-        let chunk = tokio::time::timeout(STALL, field.chunk()).await.map_err(|_| input::stalled())?;
-        let Some(chunk) = chunk.map_err(|e| broken(&e))? else { break };
-        if held.len() + chunk.len() > FIELD_MAX {
-            return Err(invalid(format!("A field of a form has at most {FIELD_MAX} bytes.")));
+/// The texts of a form, which are in memory until all of it has come.
+struct Texts<'a> {
+    app: &'a App,
+    key: &'a ApiKey,
+    length: usize,
+    /// For more than is free.
+    turn: Option<Turn>,
+}
+
+impl Texts<'_> {
+    async fn read(&mut self, mut field: Field<'_>) -> Result<String, Problem> {
+        let mut held = Vec::new();
+        loop {
+            let chunk = tokio::time::timeout(STALL, field.chunk()).await.map_err(|_| input::stalled())?;
+            let Some(chunk) = chunk.map_err(|e| broken(&e))? else { break };
+            self.length += chunk.len();
+            if self.length > TEXTS_MAX {
+                return Err(invalid(format!("The text fields of a form have at most {TEXTS_MAX} bytes together.")));
+            }
+            if self.length > spool::FREE && self.turn.is_none() {
+                // (Not waited for: the client would be kept from sending what it has begun.)
+                let room = self.app.api.bodies.try_many(self.key.id.clone(), spool::kib(TEXTS_MAX))?;
+                self.turn = Some(room);
+            }
+            held.extend_from_slice(&chunk);
         }
-        held.extend_from_slice(&chunk);
+        String::from_utf8(held).map_err(|_| invalid("A field of the form is not UTF-8."))
     }
-    String::from_utf8(held).map_err(|_| invalid("A field of the form is not UTF-8."))
 }
 
 fn broken(e: &MultipartError) -> Problem {

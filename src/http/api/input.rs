@@ -16,18 +16,20 @@ use serde::de::DeserializeOwned;
 
 use super::model::LabelsBody;
 use super::{invalid, problem};
+use crate::artifact::key::ApiKey;
 use crate::artifact::metadata::{Metadata, Provenance, VALUE_MAX, check_content_type};
 use crate::artifact::name::SessionName;
 use crate::artifact::record::Labels;
 use crate::artifact::time::{Timestamp, Ttl};
-use crate::http::App;
+use crate::engine::turns::Turn;
 use crate::http::errors::Problem;
+use crate::http::{App, spool};
 
 /// Longest JSON body that carries no content.
-pub const SMALL: usize = crate::http::spool::SMALL;
+const SMALL: usize = 64 << 10;
 /// Longest text of a label.
 const TEXT_MAX: usize = VALUE_MAX;
-/// For a body to come in.
+/// For a body without content to come in.
 const BODY_DEADLINE: Duration = Duration::from_mins(2);
 
 /// The part of the path that varies.
@@ -86,44 +88,32 @@ pub fn parse_cursor<const N: usize>(text: &str) -> Result<(Timestamp, [u8; N]), 
     Ok((Timestamp(i64::from_be_bytes(*moment)), id.try_into().map_err(|_| bad())?))
 }
 
-/// A body of at most `max` bytes.
-pub async fn whole(body: Body, max: usize) -> Result<Bytes, Problem> {
-    let reading = axum::body::to_bytes(body, max);
-    match tokio::time::timeout(BODY_DEADLINE, reading).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(e)) if is_limit(&e) => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "file_too_large",
-            format!("The body has more than {max} bytes. Send larger files as multipart/form-data."),
-        )),
-        Ok(Err(_)) => Err(invalid("The body broke off.")),
-        Err(_) => Err(stalled()),
-    }
-}
-
-fn is_limit(e: &axum::Error) -> bool {
-    let mut source: Option<&dyn std::error::Error> = Some(e);
-    while let Some(e) = source {
-        if e.is::<http_body_util::LengthLimitError>() {
-            return true;
-        }
-        source = e.source();
-    }
-    false
-}
-
 pub fn stalled() -> Problem {
     Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The body did not come in time.")
 }
 
+/// A body of at most [`SMALL`] bytes; `who` shares the memory for it with others.
+async fn small(app: &App, who: &ApiKey, body: Body) -> Result<(Bytes, Option<Turn>), Problem> {
+    match tokio::time::timeout(BODY_DEADLINE, spool::whole(app, body, SMALL)).await {
+        Ok(whole) => whole?.load(app, &who.id, spool::JSON_TIMES).await,
+        Err(_) => Err(stalled()),
+    }
+}
+
 /// A JSON body; an empty one where `T` has a default is that.
-pub async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    parse(headers, &whole(body, SMALL).await?)
+pub async fn json<T: DeserializeOwned>(app: &App, who: &ApiKey, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let (bytes, _turn) = small(app, who, body).await?;
+    parse(headers, &bytes)
 }
 
 /// The same, or nothing at all.
-pub async fn optional_json<T: DeserializeOwned + Default>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
-    let bytes = whole(body, SMALL).await?;
+pub async fn optional_json<T: DeserializeOwned + Default>(
+    app: &App,
+    who: &ApiKey,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    let (bytes, _turn) = small(app, who, body).await?;
     if bytes.is_empty() { Ok(T::default()) } else { parse(headers, &bytes) }
 }
 

@@ -25,12 +25,12 @@ const LONGEST: u64 = 3_155_760_000;
 )]
 pub async fn create(
     State(app): State<App>,
-    _: Writer,
+    Writer(key): Writer,
     input::Id(id): input::Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, axum::Json<LinkBody>), Problem> {
-    let asked: Option<LinkRequest> = input::optional_json(&headers, body).await?;
+    let asked: Option<LinkRequest> = input::optional_json(&app, &key, &headers, body).await?;
     let seconds = asked.and_then(|a| a.expires_in);
     if seconds.is_some_and(|s| !(1..=LONGEST).contains(&s)) {
         return Err(invalid(format!("expires_in must be from 1 to {LONGEST} seconds.")));

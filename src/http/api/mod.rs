@@ -29,10 +29,10 @@ use crate::artifact::record::Artifact;
 use crate::artifact::standing::Asks;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind};
-use crate::http::App;
+use crate::engine::turns::{Rules, Turns};
 use crate::http::auth::{self, Buckets};
 use crate::http::errors::Problem;
-use crate::http::turns::{Rules, Turns};
+use crate::http::{App, HttpConfig};
 
 /// Largest file: what one PUT to S3 takes.
 pub const FILE_MAX: u64 = 5 << 30;
@@ -46,17 +46,32 @@ pub struct Api {
     /// `X-Forwarded-*` are a proxy's word.
     pub trust_proxy: bool,
     pub buckets: Buckets,
-    /// Large bodies in memory, by key or address.
+    /// KiB of whole bodies in memory, by key or address: what is taken apart at the moment, at all doors together.
     pub bodies: Turns<String>,
+    /// Requests of one key at a time, until their answers have gone out.
+    pub requests: Turns<String>,
 }
 
-/// Large bodies in memory at one time: up to 16 MiB each, and what they say once more.
-const BODIES: Rules = Rules { all: 3, each: 2, waiting: 256, patience: Duration::from_secs(60) };
+/// No turn of these is held while a client thinks or a store takes its time: what is to be kept is in a file by then.
+const BODIES: Rules = Rules { all: 72 << 10, each: 48 << 10, waiting: 256, patience: Duration::from_secs(60) };
+/// Requests of one key, as a part of all: others have the rest.
+const OF_ONE_KEY: u32 = 4;
+/// At least.
+const LEAST: u32 = 8;
 
 impl Api {
     #[must_use]
-    pub fn new(rate: Rate, max_ttl: Option<Duration>, trust_proxy: bool) -> Self {
-        Self { rate, max_ttl, trust_proxy, buckets: Buckets::default(), bodies: Turns::new(BODIES) }
+    pub fn new(config: &HttpConfig) -> Self {
+        let all = u32::try_from(config.limits.connections).unwrap_or(u32::MAX);
+        let each = (all / OF_ONE_KEY).max(LEAST);
+        Self {
+            rate: config.rate,
+            max_ttl: config.max_ttl,
+            trust_proxy: config.trust_proxy,
+            buckets: Buckets::default(),
+            bodies: Turns::new(BODIES),
+            requests: Turns::new(Rules { all: all.max(each), each, waiting: 0, patience: Duration::ZERO }),
+        }
     }
 }
 

@@ -23,12 +23,12 @@ const WORD_MAX: usize = 32;
 )]
 pub async fn publish(
     State(app): State<App>,
-    _: Writer,
+    Writer(key): Writer,
     input::Id(id): input::Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<Published>, Problem> {
-    let asked: Option<PublishRequest> = input::optional_json(&headers, body).await?;
+    let asked: Option<PublishRequest> = input::optional_json(&app, &key, &headers, body).await?;
     let PublishRequest { title, visibility, access } = asked.unwrap_or_default();
     let wish = PageWish {
         title: title.map(|t| input::text("title", t)).transpose()?,

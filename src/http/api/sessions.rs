@@ -136,13 +136,13 @@ pub async fn delete(
 )]
 pub async fn restore(
     State(app): State<App>,
-    _: Writer,
+    Writer(key): Writer,
     input::Id(id): input::Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<SessionRestored>, Problem> {
     named(&id)?;
-    let asked: Option<RestoreSession> = input::optional_json(&headers, body).await?;
+    let asked: Option<RestoreSession> = input::optional_json(&app, &key, &headers, body).await?;
     let name = asked.and_then(|a| a.new_session_id);
     let name: Option<SessionName> = name.map(|n| n.parse()).transpose().map_err(problem)?;
     let (session, files) = app.store.restore_session(&id, name).await.map_err(|e| no_session(&id, e))?;

@@ -27,11 +27,11 @@ use crate::http::threads::elsewhere;
 )]
 pub async fn announce(
     State(app): State<App>,
-    _: Writer,
+    Writer(key): Writer,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, axum::Json<UploadUrl>), Problem> {
-    let asked: UploadUrlRequest = input::json(&headers, body).await?;
+    let asked: UploadUrlRequest = input::json(&app, &key, &headers, body).await?;
     if asked.filename.is_empty() {
         return Err(invalid("filename must not be empty."));
     }

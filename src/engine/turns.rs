@@ -1,4 +1,4 @@
-//! Turns at something of which there is little: so many at a time, so many of them for one, and a queue that ends.
+//! Turns at something of which there is little: so much at a time, so much of it for one, and a queue that ends.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,21 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use axum::http::{StatusCode, header};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::http::errors::Problem;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// Above so many entries those that nobody uses are thrown out.
 const ENTRIES: usize = 1024;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Turns at a time.
-    pub all: usize,
-    /// Of these, for one key or address. Less than `all`: there is always one for somebody else.
-    pub each: usize,
+    /// Turns at a time; or another unit, KiB of memory for one.
+    pub all: u32,
+    /// Of these, for one key or address. Less than `all`: there is always something for somebody else.
+    pub each: u32,
     /// Who may wait; others are sent away at once.
     pub waiting: usize,
     /// How long.
@@ -35,38 +32,78 @@ pub struct Turns<K> {
     waiting: AtomicUsize,
 }
 
-/// A turn; over when dropped.
-pub struct Turn {
-    _own: OwnedSemaphorePermit,
-    _free: OwnedSemaphorePermit,
+/// A turn; over when it is given back or dropped.
+pub struct Turn(Mutex<Option<[OwnedSemaphorePermit; 2]>>);
+
+impl Turn {
+    /// Over, though others still hold it.
+    pub fn give_back(&self) {
+        self.0.lock().take();
+    }
+}
+
+/// There is none: too many wait, or it took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// What the asker may have, it has.
+    Own,
+    All,
 }
 
 impl<K: Hash + Eq> Turns<K> {
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self { rules, free: Arc::new(Semaphore::new(rules.all)), own: Mutex::default(), waiting: AtomicUsize::new(0) }
+        let free = Arc::new(Semaphore::new(rules.all as usize));
+        Self { rules, free, own: Mutex::default(), waiting: AtomicUsize::new(0) }
     }
 
     /// # Errors
-    /// 503 when too many wait, or it took too long.
-    pub async fn take(&self, who: K) -> Result<Turn, Problem> {
+    /// When too many wait, or it took too long.
+    pub async fn take(&self, who: K) -> Result<Turn, Full> {
+        self.take_many(who, 1).await
+    }
+
+    /// So many at once, or as many as one may have.
+    ///
+    /// # Errors
+    /// As [`Turns::take`].
+    pub async fn take_many(&self, who: K, many: u32) -> Result<Turn, Full> {
+        let many = many.min(self.rules.each);
         let entered = self
             .waiting
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < self.rules.waiting).then_some(n + 1));
         if entered.is_err() {
-            return Err(busy());
+            return Err(Full::All);
         }
         let _waits = Waits(&self.waiting);
         let own = self.of(who);
         // One's own first: whoever waits for the rest is then one of few.
         let turn = async {
-            Ok::<_, tokio::sync::AcquireError>((own.acquire_owned().await?, self.free.clone().acquire_owned().await?))
+            let own = own.acquire_many_owned(many).await?;
+            Ok::<_, AcquireError>([own, Arc::clone(&self.free).acquire_many_owned(many).await?])
         };
         match tokio::time::timeout(self.rules.patience, turn).await {
-            Ok(Ok((own, free))) => Ok(Turn { _own: own, _free: free }),
+            Ok(Ok(permits)) => Ok(Turn(Mutex::new(Some(permits)))),
             // (They are never closed.)
-            Ok(Err(_)) | Err(_) => Err(busy()),
+            Ok(Err(_)) | Err(_) => Err(Full::All),
         }
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// What there is none of.
+    pub fn try_many(&self, who: K, many: u32) -> Result<Turn, Full> {
+        let many = many.min(self.rules.each);
+        let own = self.of(who).try_acquire_many_owned(many).map_err(|_| Full::Own)?;
+        let free = Arc::clone(&self.free).try_acquire_many_owned(many).map_err(|_| Full::All)?;
+        Ok(Turn(Mutex::new(Some([own, free]))))
+    }
+
+    /// How many are free.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.free.available_permits()
     }
 
     fn of(&self, who: K) -> Arc<Semaphore> {
@@ -77,15 +114,10 @@ impl<K: Hash + Eq> Turns<K> {
         if let Some(known) = own.get(&who).and_then(Weak::upgrade) {
             return known;
         }
-        let new = Arc::new(Semaphore::new(self.rules.each));
+        let new = Arc::new(Semaphore::new(self.rules.each as usize));
         own.insert(who, Arc::downgrade(&new));
         new
     }
-}
-
-fn busy() -> Problem {
-    let message = "Too many ask for this at the moment. Try again in a few seconds.";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).with(header::RETRY_AFTER, "5")
 }
 
 struct Waits<'a>(&'a AtomicUsize);
@@ -109,11 +141,14 @@ mod tests {
         let turns = turns();
         let (a, b) = (turns.take("a").await.ok(), turns.take("a").await.ok());
         assert!(a.is_some() && b.is_some());
-        assert_eq!(turns.take("a").await.err().unwrap().status, 503, "its own are taken");
+        assert!(turns.take("a").await.is_err(), "its own are taken");
+        assert_eq!(turns.try_many("a", 1).err(), Some(Full::Own));
         let other = turns.take("b").await.ok();
         assert!(other.is_some(), "one is left for another");
         assert!(turns.take("c").await.is_err(), "all are taken");
-        drop(a);
+        assert_eq!(turns.try_many("c", 1).err(), Some(Full::All));
+        // (Held by others still.)
+        a.as_ref().unwrap().give_back();
         assert!(turns.take("c").await.is_ok());
     }
 
