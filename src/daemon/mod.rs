@@ -2,6 +2,7 @@
 
 mod child;
 mod dirty;
+mod guard;
 mod logging;
 mod mcp;
 mod mount;
@@ -39,8 +40,10 @@ const ARENAS: libc::c_int = 2;
 
 /// The program.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == preview::worker::WORD) {
-        return preview::worker::main();
+    match std::env::args_os().nth(1) {
+        Some(word) if word == preview::worker::WORD => return preview::worker::main(),
+        Some(word) if word == guard::WORD => return guard::main(std::env::args_os().skip(2)),
+        _ => {}
     }
     if let Some(code) = by_another_name() {
         return code;

@@ -18,6 +18,7 @@ use crate::cli::progress::Bar;
 use crate::cli::settings::Settings;
 use crate::cli::value::Http;
 use crate::cli::{Context, busy};
+use crate::daemon::guard::Guard;
 use crate::daemon::mountpoint::Mountpoint;
 use crate::daemon::signals::{Signals, name};
 use crate::daemon::{dirty, mcp};
@@ -42,6 +43,7 @@ const HTTP_END: Duration = Duration::from_secs(15);
 pub struct Live {
     pub store: Arc<Store>,
     mounted: Mounted,
+    guard: Option<Guard>,
     place: Mountpoint,
     http: Option<Links>,
     reporter: JoinHandle<()>,
@@ -84,7 +86,8 @@ impl Live {
                 let reporter = spawn_reporter(store.clone(), mounted.volume.clone());
                 let sweeper = store.spawn_sweeper();
                 let recovery = store.spawn_recovery();
-                Ok(Self { store, mounted, place, http, reporter, sweeper, recovery })
+                let guard = Guard::start(place.path());
+                Ok(Self { store, mounted, guard, place, http, reporter, sweeper, recovery })
             }
             Err(failure) => {
                 if let Err(e) = store.close().await {
@@ -185,8 +188,9 @@ impl Live {
         if let Some(links) = self.http.take() {
             links.end().await;
         }
-        let Self { store, mounted, place, .. } = self;
+        let Self { store, mounted, guard, place, .. } = self;
         drop(mounted);
+        drop(guard);
         place.release();
         (store, stored)
     }

@@ -75,6 +75,10 @@ impl Store {
         let end = Instant::now() + deadline;
         let mut report = Recovery::default();
         let state = self.state.clone();
+        let freed = state.clone();
+        if let Err(e) = blocking(move || stale_mount::free(&freed.mounts()?)).await {
+            report.left.push(format!("a killed daemon's mount: {e}"));
+        }
         let dead = blocking(move || state.mounts()).await?.into_iter().filter(|m| !m.alive);
         for entry in dead {
             let (state, id) = (self.state.clone(), entry.id);

@@ -1,21 +1,37 @@
 //! Mounts of ours in the kernel's table. Those whose daemon is dead: every access fails with `ENOTCONN` until they are
 //! taken away.
+//!
+//! # A daemon that was killed and does not end
+//! A thread that tells the kernel of a changed name (`fuse_reverse_inval_entry`) waits for the directory's lock, and no signal ends that
+//! wait. Who holds the lock may be a program in rename(2) that waits for this daemon's answer. Killed in that moment, the daemon keeps its
+//! thread, the thread keeps `/dev/fuse` and the owner's lock, and every program on the mount waits for ever. Only an [`abort`] of the
+//! connection ends it: the daemon's guard process does so at once, and whoever meets such a mount later ([`detach`]) does it again.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use crate::artifact::{Error, Result};
 use crate::staging::own_mount;
+use crate::staging::state_dir::MountEntry;
+
+/// For an answer of a daemon that is alive: far longer than a busy one takes.
+const ANSWERS: Duration = Duration::from_secs(10);
+/// For the end of a killed daemon once its connection is aborted.
+const ENDS: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A line of mountinfo.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
     at: PathBuf,
+    /// The kernel's number of the connection: the minor number of its device.
+    connection: u64,
     /// Of a mount of ours.
     source: Option<String>,
 }
@@ -33,7 +49,21 @@ fn on_top(mountpoint: &Path) -> Result<Option<Line>> {
 /// # Errors
 /// When it cannot be taken away.
 pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
-    if !is_ours(mountpoint)? || !is_dead(mountpoint) {
+    let Some(source) = on_top(mountpoint)?.and_then(|line| line.source) else { return Ok(false) };
+    if let Some(pid) = own_mount::state_dir_of(&source).and_then(|root| owner_of(&root, mountpoint))
+        && is_ending(pid)
+    {
+        abort(mountpoint)?;
+        let until = Instant::now() + ENDS;
+        while Path::new("/proc").join(pid.to_string()).exists() && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
+    }
+    // (The abort may have taken it away already.)
+    if !is_ours(mountpoint)? {
+        return Ok(true);
+    }
+    if !is_dead(mountpoint) {
         return Ok(false);
     }
     match rustix::mount::unmount(mountpoint, UnmountFlags::DETACH) {
@@ -45,9 +75,58 @@ pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
 }
 
 /// Attributes may come from the kernel's cache after the daemon's end: only statfs always asks it. (`ECONNABORTED`: it died
-/// of our question or just before.)
+/// of our question or just before.) A daemon that does not answer in time (stopped by a signal, say) is alive.
 fn is_dead(mountpoint: &Path) -> bool {
-    matches!(rustix::fs::statfs(mountpoint).err(), Some(Errno::NOTCONN | Errno::CONNABORTED))
+    let (tell, heard) = std::sync::mpsc::channel();
+    let path = mountpoint.to_owned();
+    std::thread::spawn(move || {
+        let dead = matches!(rustix::fs::statfs(&path).err(), Some(Errno::NOTCONN | Errno::CONNABORTED));
+        // Nobody listens any more after the deadline.
+        tell.send(dead).unwrap_or_default();
+    });
+    heard.recv_timeout(ANSWERS).unwrap_or(false)
+}
+
+/// Whether the process was killed and only threads of it are left that the kernel does not let go: its first thread is a zombie.
+fn is_ending(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc_pid_stat(5): the name may hold anything, so what follows its last parenthesis counts.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+}
+
+/// The process that serves the mount, as far as its state directory says.
+fn owner_of(state_dir: &Path, mountpoint: &Path) -> Option<u32> {
+    let entries = crate::staging::state_dir::mounts_in(&state_dir.join("mounts")).ok()?;
+    let infos = entries.into_iter().rev().filter(|entry| entry.alive).filter_map(|entry| entry.info);
+    infos.into_iter().find(|info| info.mountpoint.as_deref() == Some(mountpoint)).map(|info| info.pid)
+}
+
+/// Takes away the mounts of daemons that were killed and do not end, of all `mounts` of a state directory. Blocking.
+///
+/// # Errors
+/// As [`detach`].
+pub(crate) fn free(mounts: &[MountEntry]) -> Result<()> {
+    for info in mounts.iter().filter(|m| m.alive).filter_map(|m| m.info.as_ref()) {
+        if let Some(mountpoint) = info.mountpoint.as_ref().filter(|_| is_ending(info.pid)) {
+            detach(mountpoint)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the kernel's connection of the mount of ours on top at `mountpoint`: all that waits for its daemon fails with `ECONNABORTED`. By
+/// the file system of connections (Documentation/filesystems/fuse.rst), which lets the mount's owner; where that is not mounted by a forced
+/// unmounting, which takes the mount away too. Nothing to do without such a mount. Blocking.
+///
+/// # Errors
+/// When neither is permitted.
+pub(crate) fn abort(mountpoint: &Path) -> Result<()> {
+    let Some(line) = on_top(mountpoint)?.filter(|line| line.source.is_some()) else { return Ok(()) };
+    if std::fs::write(format!("/sys/fs/fuse/connections/{}/abort", line.connection), "1").is_ok() {
+        return Ok(());
+    }
+    rustix::mount::unmount(mountpoint, UnmountFlags::FORCE | UnmountFlags::DETACH)
+        .map_err(|e| Error::io(mountpoint, &e.into()))
 }
 
 /// Whether a mount of ours, alive or dead, is on top at `mountpoint`. Does not touch it. Blocking.
@@ -85,14 +164,16 @@ fn by_helper(mountpoint: &Path) -> Result<()> {
 
 fn parse(line: &[u8]) -> Option<Line> {
     let mut fields = line.split(|&b| b == b' ');
-    let at = unescape(fields.nth(4)?);
+    let device = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let connection = device.split_once(':')?.1.parse().ok()?;
+    let at = unescape(fields.nth(1)?);
     let mut behind = fields.skip_while(|f| *f != b"-").skip(1);
     let (kind, source) = (behind.next()?, behind.next()?);
     let source = std::str::from_utf8(source).ok().filter(|source| {
         let kind = std::str::from_utf8(kind).unwrap_or_default();
         own_mount::is_kind(kind, source)
     });
-    Some(Line { at, source: source.map(str::to_owned) })
+    Some(Line { at, connection, source: source.map(str::to_owned) })
 }
 
 /// Space, tab, newline and backslash are written in octal there.
@@ -121,7 +202,10 @@ mod tests {
 
     #[test]
     fn lines_of_mountinfo() {
-        let line = |at: &str, source: Option<&str>| Some(Line { at: at.into(), source: source.map(str::to_owned) });
+        let line = |at: &str, source: Option<&str>| {
+            let connection = if at == "/" || at == "/mnt 2" { 0 } else { 41 };
+            Some(Line { at: at.into(), connection, source: source.map(str::to_owned) })
+        };
         let text = br"36 35 98:0 /mnt1 /mnt\0402 rw,noatime master:1 shared:2 - fuse.outputfs outputfs rw,user_id=0";
         assert_eq!(parse(text), line("/mnt 2", Some("outputfs")));
         let text = b"36 35 0:41 / /m rw,noatime - fuse outputfs:/var/lib/outputfs rw,user_id=0";

@@ -123,17 +123,7 @@ impl StateDir {
     /// # Errors
     /// When the directory cannot be read.
     pub fn mounts(&self) -> Result<Vec<MountEntry>> {
-        let mut found = Vec::new();
-        for name in names(&self.mounts_dir())? {
-            let Ok(id) = name.parse::<MountId>() else { continue };
-            let path = self.mounts_dir().join(&name);
-            let Some(alive) = is_locked(&path.join("lock"))? else { continue };
-            // Not written yet, or torn: then nothing is known of it.
-            let info = std::fs::read(path.join("mount.json")).ok().and_then(|b| serde_json::from_slice(&b).ok());
-            found.push(MountEntry { id, alive, info });
-        }
-        found.sort_unstable_by_key(|m| m.id);
-        Ok(found)
+        mounts_in(&self.mounts_dir())
     }
 
     /// Removes what makers and removers of mount directories left behind when they were killed.
@@ -150,6 +140,24 @@ impl StateDir {
         }
         Ok(())
     }
+}
+
+/// [`StateDir::mounts`], of a state directory that is not opened.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn mounts_in(dir: &Path) -> Result<Vec<MountEntry>> {
+    let mut found = Vec::new();
+    for name in names(dir)? {
+        let Ok(id) = name.parse::<MountId>() else { continue };
+        let path = dir.join(&name);
+        let Some(alive) = is_locked(&path.join("lock"))? else { continue };
+        // Not written yet, or torn: then nothing is known of it.
+        let info = std::fs::read(path.join("mount.json")).ok().and_then(|b| serde_json::from_slice(&b).ok());
+        found.push(MountEntry { id, alive, info });
+    }
+    found.sort_unstable_by_key(|m| m.id);
+    Ok(found)
 }
 
 /// What `mount.json` says.

@@ -121,6 +121,106 @@ fn a_writer_killed_with_its_file_open_is_gone_at_once() {
     stuck.heals();
 }
 
+/// A program waits in rename(2) for an upload, a thread of the daemon waits for the directory's lock that rename(2) holds, to tell the kernel of
+/// a name that went: the daemon, killed in that moment, and the kernel.
+struct Knot {
+    m: TestMount,
+    renamer: Child,
+    _runtime: tokio::runtime::Runtime,
+    _proxy: Proxy,
+}
+
+impl Knot {
+    fn tie(options: MountOptions) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let proxy = runtime.block_on(Proxy::start(&s3_env().endpoint));
+        let m = TestMount::of(&Arc::new(Sandbox::through(&proxy.url())), options.session("s1"));
+        std::fs::write(m.join("old"), "old").unwrap();
+        std::fs::write(m.join("new.tmp"), vec![b'x'; SIZE]).unwrap();
+        proxy.take_requests();
+        proxy.always(Fault::BlackHole);
+        let mut c = m.sandbox().program("python3");
+        c.args(["-c", "import os, sys; os.rename(sys.argv[1], sys.argv[2])"]).args([m.join("new.tmp"), m.join("new")]);
+        let renamer = c.stderr(Stdio::null()).spawn().unwrap();
+        let mut seen = false;
+        wait_until("the upload has begun", Duration::from_secs(20), || {
+            seen |= proxy.take_requests().iter().any(|r| r.starts_with("PUT"));
+            seen
+        });
+        m.sandbox().cli("rm", &["s1/old"]);
+        wait_until("the daemon waits in the kernel", Duration::from_secs(20), || waits(m.pid()));
+        Self { m, renamer, _runtime: runtime, _proxy: proxy }
+    }
+
+    /// Programs are let go, and the next daemon serves the files.
+    fn undone(mut self) {
+        let gone = with_deadline(AT_ONCE, move || self.renamer.wait().unwrap());
+        assert!(gone.is_some_and(|status| !status.success()), "{gone:?}");
+        self.m.remount();
+        let names = std::fs::read_dir(self.m.path()).unwrap().count();
+        assert!(names <= 2 && !self.m.join("old").exists());
+    }
+}
+
+/// Is the thread that tells the kernel of changes in an uninterruptible wait?
+fn waits(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.flatten().any(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.contains("(outputfs-inval) D")
+    })
+}
+
+fn guard_of(pid: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let is_guard =
+        |pid: &&str| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.contains("__guard"));
+    children.split_whitespace().find(is_guard).expect("a guard").parse().unwrap()
+}
+
+fn a_daemon_killed_while_it_tells_the_kernel_lets_go(options: MountOptions) {
+    let mut knot = Knot::tie(options);
+    knot.m.kill9();
+    knot.undone();
+}
+
+/// Without its guard it is the next command that meets the mount.
+fn whoever_meets_a_killed_daemon_s_mount_unties_it(command: &str) {
+    let mut knot = Knot::tie(MountOptions::new());
+    let pid = |n: u32| rustix::process::Pid::from_raw(i32::try_from(n).unwrap()).unwrap();
+    rustix::process::kill_process(pid(guard_of(knot.m.pid())), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid(knot.m.pid()), rustix::process::Signal::KILL).unwrap();
+    let at = knot.m.path().to_owned();
+    let mut c = knot.m.sandbox().outputfs(command);
+    if command == "umount" {
+        c.arg(&at);
+    }
+    let out = with_deadline(HEALED, move || c.output().unwrap()).expect("it does not hang");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    knot.m.kill9();
+    knot.undone();
+}
+
+#[test]
+fn a_daemon_killed_while_it_tells_the_kernel_lets_go_with_passthrough() {
+    a_daemon_killed_while_it_tells_the_kernel_lets_go(MountOptions::new());
+}
+
+#[test]
+fn a_daemon_killed_while_it_tells_the_kernel_lets_go_without_passthrough() {
+    a_daemon_killed_while_it_tells_the_kernel_lets_go(MountOptions::new().no_passthrough());
+}
+
+#[test]
+fn status_unties_a_killed_daemon_s_mount() {
+    whoever_meets_a_killed_daemon_s_mount_unties_it("status");
+}
+
+#[test]
+fn umount_unties_a_killed_daemon_s_mount() {
+    whoever_meets_a_killed_daemon_s_mount_unties_it("umount");
+}
+
 #[test]
 fn a_close_ends_after_the_upload_timeout_and_the_bytes_are_kept() {
     let mut stuck = Stuck::new(MountOptions::new().args(&["--upload-timeout", "3s"]));

@@ -17,8 +17,6 @@ use super::wait::{holds_within, with_deadline};
 const MOUNT_DEADLINE: Duration = Duration::from_secs(30);
 /// From SIGTERM to the end, uploads included.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
-/// From SIGKILL to the end, as a rule.
-const KILL_PATIENCE: Duration = Duration::from_secs(2);
 /// From SIGKILL to the end.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -148,12 +146,6 @@ impl TestMount {
     pub fn kill9(&mut self) {
         let mut daemon = self.daemon.take().expect("the daemon is up");
         signal(&daemon, Signal::KILL);
-        if ended_within(&mut daemon, KILL_PATIENCE).is_some() {
-            return;
-        }
-        // A thread that tells the kernel of a changed name waits for the directory's lock, which a rename(2) holds that waits for
-        // the dead daemon's answer: /dev/fuse stays open, and only an abort of the connection ends both.
-        rustix::mount::unmount(&self.path, rustix::mount::UnmountFlags::FORCE).ok();
         assert!(ended_within(&mut daemon, KILL_DEADLINE).is_some(), "pid {} survives SIGKILL", daemon.id());
     }
     /// SIGTERM, and waits for the clean end; the mount must be gone afterwards.
