@@ -24,6 +24,7 @@ pub mod borders;
 pub mod doors;
 pub mod guard;
 pub mod quotas;
+pub mod sql;
 pub mod sqlite;
 pub mod upkeep;
 

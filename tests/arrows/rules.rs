@@ -55,7 +55,7 @@ pub fn arrows(source: &Source) -> Vec<Fault> {
 pub fn crates(source: &Source) -> Vec<Fault> {
     let rules: [(&str, &str, &dyn Fn(&str) -> bool); 3] = [
         ("src/fuse", "fuser", &|c| c == "fuser"),
-        ("src/catalog/sqlite", "rusqlite", &|c| c == "rusqlite" || c == "libsqlite3_sys"),
+        ("src/catalog/sql", "rusqlite", &|c| c == "rusqlite" || c == "libsqlite3_sys"),
         ("src/blob/s3", "aws_*", &|c| c.starts_with("aws_")),
     ];
     let mut faults = Vec::new();

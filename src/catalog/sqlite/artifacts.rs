@@ -1,7 +1,5 @@
 //! Rows of artifacts: filing them under paths, their lives, reading them.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::codec::{self, ARTIFACT, LIVE, SUPERSEDED, id_bytes, int};
 use super::paths::Paths;
 use crate::artifact::content_type::guess;
@@ -11,6 +9,7 @@ use crate::artifact::name::Name;
 use crate::artifact::record::{Artifact, Labels};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
+use crate::catalog::sql::{self, Connection, OptionalExtension, Row, params};
 
 /// The artifact, whatever its life and expiry.
 pub fn by_id(c: &Connection, id: ArtifactId) -> Result<Option<Artifact>> {
@@ -241,7 +240,7 @@ impl Known {
 const KNOWN: &str = "SELECT id, ino, session, hash, size, version, life, expires, created, metadata, labels, \
     coalesce(bytes_type, guessed_type), fleeting FROM artifacts";
 
-fn known_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
+fn known_row(r: &Row<'_>) -> sql::Result<Known> {
     Ok(Known {
         id: codec::artifact_id(r, 0)?,
         ino: codec::ino(r, 1)?,
@@ -269,7 +268,7 @@ pub fn by_key(c: &Connection, tenant: TenantId, key: &str, since: Timestamp) -> 
     let sql = format!("{KNOWN} WHERE tenant = ? AND idem_key = ? AND created > ? ORDER BY created, id");
     let mut stmt = c.prepare_cached(&sql)?;
     let rows = stmt.query_map(params![tenant.0, key, since.0], known_row)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 pub fn has_link(c: &Connection, id: ArtifactId) -> Result<bool> {

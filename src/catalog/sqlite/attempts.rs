@@ -1,7 +1,6 @@
 //! Attempts of steps: see [`crate::artifact::step`].
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::{self, LIVE};
 use super::remove::{Fate, drop_name};
@@ -13,13 +12,14 @@ use crate::artifact::step::{self, Attempt, AttemptId, AttemptState, StepName};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
 use crate::catalog::attempts::{Attempts, Ending};
+use crate::catalog::sql::{self, Connection, OptionalExtension, Row, params};
 use crate::catalog::{Commit, Origin};
 
 const ATTEMPT: &str = "SELECT t.id, t.session, t.step, t.number, t.command, t.started, t.ended, t.exit_code, t.succeeded, \
     t.replaced, count(a.id), coalesce(sum(a.size), 0) FROM attempts t LEFT JOIN artifacts a ON a.attempt = t.id \
     AND a.life = 0 AND (a.expires IS NULL OR a.expires > ?1)";
 
-fn attempt(r: &rusqlite::Row<'_>) -> rusqlite::Result<Attempt> {
+fn attempt(r: &Row<'_>) -> sql::Result<Attempt> {
     let (ended, exit_code) = (codec::opt_time(r, 6)?, r.get(7)?);
     Ok(Attempt {
         id: AttemptId(r.get(0)?),
@@ -91,7 +91,7 @@ fn replace(c: &Connection, origin: Origin, attempt: &Attempt, now: Timestamp) ->
         .query_map(params![attempt.session.0, attempt.step, codec::int(attempt.number)], |r| {
             Ok((codec::ino(r, 0)?, codec::name(r, 1)?))
         })?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<sql::Result<_>>()?;
     let by = step::replacement(&attempt.step, attempt.number);
     let mut replaced = 0;
     for (parent, name) in names {
@@ -174,7 +174,7 @@ impl Attempts for SqliteCatalog {
             let mut stmt =
                 c.prepare_cached(&format!("{ATTEMPT} WHERE t.session = ?2 GROUP BY t.id ORDER BY t.step, t.number"))?;
             let rows = stmt.query_map(params![now.0, session.0], attempt)?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
+            Ok(rows.collect::<sql::Result<_>>()?)
         })
         .await
     }

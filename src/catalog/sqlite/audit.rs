@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use rusqlite::functions::FunctionFlags;
-use rusqlite::types::Value;
-use rusqlite::{Connection, params, params_from_iter};
 
 use super::{SqliteCatalog, codec, paths};
 use crate::artifact::Result;
@@ -15,6 +13,7 @@ use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
 use crate::artifact::name::Name;
 use crate::artifact::time::Timestamp;
 use crate::catalog::audit::{Actor, Audit, AuditQuery};
+use crate::catalog::sql::{Connection, Value, params, params_from_iter};
 
 /// What time it is, for what has no time of its own.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -38,7 +37,7 @@ pub fn called<T>(verb: &'static str, f: impl FnOnce() -> T) -> T {
 }
 
 /// Gives a writing connection the functions that the triggers call.
-pub fn equip(c: &Connection, now: Now) -> rusqlite::Result<()> {
+pub fn equip(c: &rusqlite::Connection, now: Now) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
     c.create_scalar_function("audit_door", 0, flags, |_| Ok(ACTOR.with(|a| a.borrow().as_ref().map(|a| a.door))))?;
     c.create_scalar_function("audit_who", 0, flags, |_| Ok(ACTOR.with(|a| a.borrow().as_ref().map(|a| a.who.text()))))?;
@@ -108,7 +107,7 @@ fn entries(c: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<AuditEnt
             seq: codec::uint(r, 0)?,
             at: codec::time(r, 1)?,
             what: r.get(2)?,
-            session: r.get::<_, Option<String>>(3)?.map(|s| codec::shown_name(&s).to_owned()).filter(|s| !s.is_empty()),
+            session: r.get::<Option<String>>(3)?.map(|s| codec::shown_name(&s).to_owned()).filter(|s| !s.is_empty()),
             artifact: codec::opt_artifact_id(r, 4)?,
             path: r.get(6)?,
             door: r.get(7)?,

@@ -1,13 +1,12 @@
 //! Where bytes are: placing them in a commit, settling them, what is still pending.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::codec::{self, INLINE, PROVISIONAL, STORED, id_bytes, int};
 use super::collect;
 use crate::artifact::ids::{ArtifactId, BlobHash, MountId, SessionId, TenantId};
 use crate::artifact::life::{Meeting, Offer, meet};
 use crate::artifact::record::{Blob, BlobPlace, Chunks, StoreState};
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::{self, Connection, OptionalExtension, Row, params};
 use crate::catalog::{Commit, CommitError, Origin, Payload, PendingCount, Unsettled};
 
 fn state(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<Option<i64>> {
@@ -122,11 +121,11 @@ pub fn blob(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<Option<B
     let row = c
         .prepare_cached(sql)?
         .query_row(params![tenant.0, hash.0], |r| {
-            let file = match r.get::<_, Option<String>>(5)? {
+            let file = match r.get::<Option<String>>(5)? {
                 Some(file) => Some((codec::mount(r, 4)?, file)),
                 None => None,
             };
-            let chunks = Chunks::from_bytes(r.get_ref(2)?.as_blob()?);
+            let chunks = Chunks::from_bytes(r.bytes(2)?);
             Ok((codec::uint(r, 0)?, chunks, place(r.get(1)?, r.get(3)?, file)))
         })
         .optional()?;
@@ -141,13 +140,13 @@ pub fn midstate(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<Opti
 }
 
 pub fn unsettled(c: &Connection, mount: Option<MountId>, limit: u32) -> Result<Vec<Unsettled>> {
-    let read = |r: &rusqlite::Row<'_>| {
-        let mount = match r.get::<_, Option<String>>(6)? {
+    let read = |r: &Row<'_>| {
+        let mount = match r.get::<Option<String>>(6)? {
             Some(file) => Some((codec::mount(r, 5)?, file)),
             None => None,
         };
         let place = place(if mount.is_some() { PROVISIONAL } else { INLINE }, r.get(4)?, mount);
-        let chunks = Chunks::from_bytes(r.get_ref(3)?.as_blob()?);
+        let chunks = Chunks::from_bytes(r.bytes(3)?);
         Ok((TenantId(r.get(0)?), codec::hash(r, 1)?, codec::uint(r, 2)?, chunks, place))
     };
     let rows: Vec<_> = match mount {
@@ -156,14 +155,14 @@ pub fn unsettled(c: &Connection, mount: Option<MountId>, limit: u32) -> Result<V
                 "SELECT tenant, hash, size, chunks, data, NULL, NULL FROM blobs WHERE state = 0 ORDER BY n LIMIT ?",
             )?
             .query_map([limit], read)?
-            .collect::<rusqlite::Result<_>>()?,
+            .collect::<sql::Result<_>>()?,
         Some(mount) => c
             .prepare_cached(
                 "SELECT b.tenant, b.hash, b.size, b.chunks, NULL, p.mount, p.file FROM provisional p \
                  JOIN blobs b ON b.tenant = p.tenant AND b.hash = p.hash WHERE p.mount = ? ORDER BY p.n LIMIT ?",
             )?
             .query_map(params![mount.0.to_bytes(), limit], read)?
-            .collect::<rusqlite::Result<_>>()?,
+            .collect::<sql::Result<_>>()?,
     };
     Ok(rows
         .into_iter()
@@ -196,6 +195,6 @@ fn count(c: &Connection, session: Option<SessionId>, mount: Option<MountId>, pen
 pub fn store_state(c: &Connection, id: ArtifactId) -> Result<Option<StoreState>> {
     let sql = "SELECT b.state FROM artifacts a LEFT JOIN blobs b ON b.tenant = a.tenant AND b.hash = a.hash \
         WHERE a.id = ?";
-    let state = c.prepare_cached(sql)?.query_row([id_bytes(id)], |r| r.get::<_, Option<i64>>(0)).optional()?;
+    let state = c.prepare_cached(sql)?.query_row([id_bytes(id)], |r| r.get::<Option<i64>>(0)).optional()?;
     Ok(state.map(|s| if s.is_some_and(|s| s >= STORED) { StoreState::Stored } else { StoreState::Pending }))
 }

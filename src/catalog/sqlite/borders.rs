@@ -1,7 +1,6 @@
 //! Trees that come from scratch and go there, each in one transaction.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, params};
 
 use super::codec::{self, int};
 use super::remove::{self, Fate, drop_dir, drop_name};
@@ -14,6 +13,7 @@ use crate::artifact::time::Timestamp;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::borders::{Borders, Graft, Grafted};
+use crate::catalog::sql::{self, Connection, params};
 use crate::catalog::{CommitError, LabelChange, Origin, Removed, RenameMode};
 
 #[async_trait]
@@ -94,7 +94,7 @@ fn take(c: &Connection, origin: Origin, entry: &Entry, now: Timestamp, gone: &mu
     let names = c
         .prepare_cached("SELECT name FROM dentries WHERE parent = ?")?
         .query_map([int(entry.node.ino.0)], |r| codec::name(r, 0))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+        .collect::<sql::Result<Vec<_>>>()?;
     for name in names {
         // What has expired gives way with the directory.
         if let Some(child) = tree::entry(c, entry.node.ino, &name, now)?.filter(|e| !e.expired) {

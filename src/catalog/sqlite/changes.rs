@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Row, params};
-
 use super::SqliteCatalog;
 use super::codec::{self, int};
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::{self, Connection, Row, params};
 use crate::catalog::{Change, ChangeKind, Origin};
 
 /// How often a waiting `changes` looks: well under the 50 ms of its contract; one look costs some microseconds.
@@ -61,8 +60,8 @@ pub fn last(c: &Connection) -> Result<u64> {
     Ok(c.prepare_cached("SELECT coalesce(max(seq), 0) FROM changes")?.query_row([], |r| codec::uint(r, 0))?)
 }
 
-fn change(r: &Row<'_>) -> rusqlite::Result<Change> {
-    let kind = match r.get::<_, i64>(1)? {
+fn change(r: &Row<'_>) -> sql::Result<Change> {
+    let kind = match r.get::<i64>(1)? {
         ENTRY => ChangeKind::Entry { parent: codec::ino(r, 2)?, name: codec::name(r, 3)? },
         INODE => ChangeKind::Inode { ino: codec::ino(r, 2)? },
         _ => ChangeKind::Sealed { session: SessionId(r.get(2)?) },
@@ -85,7 +84,7 @@ pub fn after(c: &Connection, seq: u64, origin: Origin) -> Result<Vec<Change>> {
         "SELECT seq, kind, ino, name FROM changes WHERE seq > ? AND origin <> ? ORDER BY seq LIMIT ?",
     )?;
     let rows = stmt.query_map(params![int(seq), origin.0.0.to_bytes(), ANSWER_MAX], change)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 /// How far each asker's own changes have been passed over: `(asked, scanned)`. Without it an asker that hears
@@ -128,7 +127,8 @@ mod tests {
     #[test]
     fn a_pruned_log_says_so_and_its_numbers_go_on() {
         let dir = tempfile::tempdir().unwrap();
-        let c = schema::open_writer(&dir.path().join("c.db")).unwrap();
+        let file = schema::open_writer(&dir.path().join("c.db")).unwrap();
+        let c = Connection::from(&file);
         let (me, other) = (Origin(MountId(ulid::Ulid(1))), Origin(MountId(ulid::Ulid(2))));
         for ino in 0..10 {
             inode(&c, me, Ino(ino)).unwrap();

@@ -1,12 +1,11 @@
 //! Invariants of the records, for `check`.
 
-use rusqlite::{Connection, params};
-
 use super::codec;
 use crate::artifact::Result;
 use crate::artifact::ids::{BlobHash, TenantId};
 use crate::artifact::record::Blob;
 use crate::catalog::RecordCheck;
+use crate::catalog::sql::{self, Connection, params};
 
 /// Faults of one kind that are told one by one.
 const TOLD: usize = 20;
@@ -109,9 +108,9 @@ pub fn records(c: &Connection, tenant: TenantId) -> Result<RecordCheck> {
         faults: Vec::new(),
     };
     for (broken, sql) in RULES {
-        let mut stmt = c.prepare(sql)?;
-        let rows = stmt.query_map([tenant.0], |r| r.get::<_, rusqlite::types::Value>(0))?;
-        let who: Vec<_> = rows.collect::<rusqlite::Result<_>>()?;
+        let mut stmt = c.prepare_cached(sql)?;
+        let rows = stmt.query_map([tenant.0], |r| r.get::<sql::Value>(0))?;
+        let who: Vec<_> = rows.collect::<sql::Result<_>>()?;
         check.faults.extend(who.iter().take(TOLD).map(|v| format!("{broken}: {}", text(v))));
         if who.len() > TOLD {
             check.faults.push(format!("{broken}: {} more", who.len() - TOLD));
@@ -120,10 +119,10 @@ pub fn records(c: &Connection, tenant: TenantId) -> Result<RecordCheck> {
     Ok(check)
 }
 
-fn text(value: &rusqlite::types::Value) -> String {
+fn text(value: &sql::Value) -> String {
     match value {
-        rusqlite::types::Value::Integer(n) => n.to_string(),
-        rusqlite::types::Value::Text(t) => t.clone(),
+        sql::Value::Integer(n) => n.to_string(),
+        sql::Value::Text(t) => t.clone(),
         other => format!("{other:?}"),
     }
 }
@@ -135,7 +134,7 @@ pub fn needed_blobs(c: &Connection, tenant: TenantId, after: Option<BlobHash>, l
          AND EXISTS (SELECT 1 FROM artifacts a WHERE a.tenant = b.tenant AND a.hash = b.hash) ORDER BY b.hash LIMIT ?",
     )?;
     let hashes: Vec<BlobHash> =
-        stmt.query_map(params![tenant.0, from, limit], |r| codec::hash(r, 0))?.collect::<rusqlite::Result<_>>()?;
+        stmt.query_map(params![tenant.0, from, limit], |r| codec::hash(r, 0))?.collect::<sql::Result<_>>()?;
     let mut found = Vec::with_capacity(hashes.len());
     for hash in hashes {
         found.extend(super::blobs::blob(c, tenant, hash)?);

@@ -1,7 +1,5 @@
 //! Emptying a directory, all that is below it included, some hundred names a transaction.
 
-use rusqlite::{Connection, params};
-
 use super::codec::{self, int};
 use super::remove::{Fate, drop_dir, drop_name};
 use super::tree;
@@ -11,6 +9,7 @@ use crate::artifact::name::Name;
 use crate::artifact::record::NodeKind;
 use crate::artifact::time::Timestamp;
 use crate::catalog::Origin;
+use crate::catalog::sql::{Connection, params};
 use crate::catalog::upkeep::Cleared;
 
 /// Takes up to `limit` names below `dir` away, deepest first: files go to the trash, directories go once they are empty.
@@ -47,5 +46,5 @@ pub fn clear(c: &Connection, origin: Origin, dir: Ino, limit: u32, now: Timestam
 fn first_name(c: &Connection, dir: Ino) -> Result<Option<Name>> {
     let mut stmt = c.prepare_cached("SELECT name FROM dentries WHERE parent = ? LIMIT 1")?;
     let mut rows = stmt.query(params![int(dir.0)])?;
-    Ok(rows.next()?.map(|r| codec::name(r, 0)).transpose()?)
+    Ok(rows.next()?.map(|r| codec::name(&r, 0)).transpose()?)
 }

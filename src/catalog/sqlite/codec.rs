@@ -1,9 +1,7 @@
-//! Between rows and the domain's values, and from SQLite's errors to ours.
+//! Between rows and the domain's values.
 
 use std::path::Path;
 
-use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use ulid::Ulid;
 
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
@@ -12,29 +10,8 @@ use crate::artifact::name::{Name, SessionName};
 use crate::artifact::record::{Artifact, Labels, Life, Node, NodeKind, Session, StoreState};
 use crate::artifact::step::{AttemptOf, AttemptState};
 use crate::artifact::time::Timestamp;
-use crate::artifact::{Error, Kind, Result};
-use crate::catalog::CommitError;
-
-impl From<rusqlite::Error> for Error {
-    fn from(e: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode as C;
-        crate::metrics::get().catalog_errors.inc();
-        match e.sqlite_error_code() {
-            Some(C::DiskFull) => Error::new(Kind::NoSpace, "the disk of the catalog is full"),
-            Some(C::DatabaseBusy | C::DatabaseLocked) => {
-                Error::new(Kind::TimedOut, "the catalog stayed busy with other processes for too long")
-            }
-            Some(C::ReadOnly) => Error::new(Kind::ReadOnly, "the disk of the catalog is read-only"),
-            _ => Error::internal(format!("catalog: {e}")),
-        }
-    }
-}
-
-impl From<rusqlite::Error> for CommitError {
-    fn from(e: rusqlite::Error) -> Self {
-        CommitError::Failed(e.into())
-    }
-}
+use crate::artifact::{Error, Result};
+use crate::catalog::sql::{self, Connection, OptionalExtension, Row, ValueRef, params};
 
 /// The error of a file that cannot be used as a catalog.
 pub fn damaged(path: &Path, e: &rusqlite::Error) -> Error {
@@ -46,52 +23,52 @@ pub fn int(v: u64) -> i64 {
     i64::try_from(v).unwrap_or(i64::MAX)
 }
 
-pub fn uint(row: &Row<'_>, i: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(i).map(|v| u64::try_from(v).unwrap_or(0))
+pub fn uint(row: &Row<'_>, i: usize) -> sql::Result<u64> {
+    row.get::<i64>(i).map(|v| u64::try_from(v).unwrap_or(0))
 }
 
-pub fn opt_uint(row: &Row<'_>, i: usize) -> rusqlite::Result<Option<u64>> {
-    Ok(row.get::<_, Option<i64>>(i)?.map(|v| u64::try_from(v).unwrap_or(0)))
+pub fn opt_uint(row: &Row<'_>, i: usize) -> sql::Result<Option<u64>> {
+    Ok(row.get::<Option<i64>>(i)?.map(|v| u64::try_from(v).unwrap_or(0)))
 }
 
-pub fn ino(row: &Row<'_>, i: usize) -> rusqlite::Result<Ino> {
+pub fn ino(row: &Row<'_>, i: usize) -> sql::Result<Ino> {
     uint(row, i).map(Ino)
 }
 
-pub fn time(row: &Row<'_>, i: usize) -> rusqlite::Result<Timestamp> {
+pub fn time(row: &Row<'_>, i: usize) -> sql::Result<Timestamp> {
     row.get(i).map(Timestamp)
 }
 
-pub fn opt_time(row: &Row<'_>, i: usize) -> rusqlite::Result<Option<Timestamp>> {
-    Ok(row.get::<_, Option<i64>>(i)?.map(Timestamp))
+pub fn opt_time(row: &Row<'_>, i: usize) -> sql::Result<Option<Timestamp>> {
+    Ok(row.get::<Option<i64>>(i)?.map(Timestamp))
 }
 
-pub fn hash(row: &Row<'_>, i: usize) -> rusqlite::Result<BlobHash> {
+pub fn hash(row: &Row<'_>, i: usize) -> sql::Result<BlobHash> {
     row.get(i).map(BlobHash)
 }
 
-pub fn artifact_id(row: &Row<'_>, i: usize) -> rusqlite::Result<ArtifactId> {
-    row.get::<_, [u8; 16]>(i).map(|b| ArtifactId(Ulid::from_bytes(b)))
+pub fn artifact_id(row: &Row<'_>, i: usize) -> sql::Result<ArtifactId> {
+    row.get::<[u8; 16]>(i).map(|b| ArtifactId(Ulid::from_bytes(b)))
 }
 
-pub fn opt_artifact_id(row: &Row<'_>, i: usize) -> rusqlite::Result<Option<ArtifactId>> {
-    Ok(row.get::<_, Option<[u8; 16]>>(i)?.map(|b| ArtifactId(Ulid::from_bytes(b))))
+pub fn opt_artifact_id(row: &Row<'_>, i: usize) -> sql::Result<Option<ArtifactId>> {
+    Ok(row.get::<Option<[u8; 16]>>(i)?.map(|b| ArtifactId(Ulid::from_bytes(b))))
 }
 
-pub fn mount(row: &Row<'_>, i: usize) -> rusqlite::Result<MountId> {
-    row.get::<_, [u8; 16]>(i).map(|b| MountId(Ulid::from_bytes(b)))
+pub fn mount(row: &Row<'_>, i: usize) -> sql::Result<MountId> {
+    row.get::<[u8; 16]>(i).map(|b| MountId(Ulid::from_bytes(b)))
 }
 
 pub fn id_bytes(id: ArtifactId) -> [u8; 16] {
     id.0.to_bytes()
 }
 
-fn bad(i: usize, e: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(i, rusqlite::types::Type::Blob, Box::new(e))
+fn bad(i: usize, e: impl std::fmt::Display) -> sql::Error {
+    sql::Error::value(i, e)
 }
 
-pub fn name(row: &Row<'_>, i: usize) -> rusqlite::Result<Name> {
-    Name::new(row.get_ref(i)?.as_blob()?).map_err(|e| bad(i, e))
+pub fn name(row: &Row<'_>, i: usize) -> sql::Result<Name> {
+    Name::new(row.bytes(i)?).map_err(|e| bad(i, e))
 }
 
 /// The name of a session in the trash is followed by `~` and its ID.
@@ -99,16 +76,16 @@ pub fn shown_name(kept: &str) -> &str {
     kept.split('~').next().unwrap_or(kept)
 }
 
-pub fn session_name(row: &Row<'_>, i: usize) -> rusqlite::Result<SessionName> {
-    match row.get_ref(i)?.as_str()? {
+pub fn session_name(row: &Row<'_>, i: usize) -> sql::Result<SessionName> {
+    match row.text(i)? {
         "" => Ok(SessionName::loose()),
         name => shown_name(name).parse().map_err(|e: Error| bad(i, e)),
     }
 }
 
 /// A JSON column.
-pub fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, i: usize) -> rusqlite::Result<T> {
-    serde_json::from_str(row.get_ref(i)?.as_str()?).map_err(|e| bad(i, e))
+pub fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, i: usize) -> sql::Result<T> {
+    serde_json::from_str(row.text(i)?).map_err(|e| bad(i, e))
 }
 
 pub fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
@@ -182,7 +159,7 @@ pub const NODE: &str = "i.ino, i.session, i.kind, i.mode, i.uid, i.gid, i.rdev, 
 /// What [`NODE`] needs beside `inodes i`.
 pub const NODE_JOIN: &str = "LEFT JOIN artifacts a ON a.id = i.artifact LEFT JOIN sessions s ON s.id = i.session";
 
-pub fn node(row: &Row<'_>, at: usize) -> rusqlite::Result<Node> {
+pub fn node(row: &Row<'_>, at: usize) -> sql::Result<Node> {
     let artifact = opt_artifact_id(row, at + 13)?;
     let hash: Option<[u8; 32]> = row.get(at + 14)?;
     Ok(Node {
@@ -220,7 +197,7 @@ pub struct ArtifactRow {
     pub root: Ino,
 }
 
-pub fn artifact(row: &Row<'_>) -> rusqlite::Result<ArtifactRow> {
+pub fn artifact(row: &Row<'_>) -> sql::Result<ArtifactRow> {
     let labels: Labels = json(row, 13)?;
     let artifact = Artifact {
         id: artifact_id(row, 0)?,
@@ -256,7 +233,7 @@ pub fn store_state(state: Option<i64>, kept: Option<bool>) -> StoreState {
     if state.is_some_and(|s| s >= STORED) || kept == Some(true) { StoreState::Stored } else { StoreState::Pending }
 }
 
-fn attempt_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<AttemptOf>> {
+fn attempt_of(row: &Row<'_>, at: usize) -> sql::Result<Option<AttemptOf>> {
     if row.get_ref(at)? == ValueRef::Null {
         return Ok(None);
     }
@@ -266,7 +243,7 @@ fn attempt_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<AttemptOf>> {
 
 pub const SESSION: &str = "s.id, s.tenant, s.name, s.root, s.created, s.sealed, s.removed";
 
-pub fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
+pub fn session(row: &Row<'_>) -> sql::Result<Session> {
     Ok(Session {
         id: SessionId(row.get(0)?),
         tenant: TenantId(row.get(1)?),

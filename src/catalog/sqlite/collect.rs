@@ -2,17 +2,16 @@
 
 use std::collections::HashSet;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
 use super::blobs;
 use super::codec::{self, CONDEMNED, DELETING, STORED, int};
 use crate::artifact::Result;
 use crate::artifact::ids::{BlobHash, TenantId};
 use crate::artifact::record::Chunks;
 use crate::artifact::time::Timestamp;
+use crate::catalog::sql::{self, Connection, OptionalExtension, Row, params};
 use crate::catalog::upkeep::{Doomed, Garbage, Unneeded};
 
-fn doomed(r: &Row<'_>) -> rusqlite::Result<Doomed> {
+fn doomed(r: &Row<'_>) -> sql::Result<Doomed> {
     Ok(Doomed { hash: codec::hash(r, 0)?, size: codec::uint(r, 1)? })
 }
 
@@ -31,13 +30,13 @@ pub fn rescue(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<()> {
 pub fn suspects(c: &Connection, tenant: TenantId, limit: u32) -> Result<Vec<BlobHash>> {
     let mut stmt = c.prepare_cached("SELECT hash FROM suspects WHERE tenant = ? LIMIT ?")?;
     let rows = stmt.query_map(params![tenant.0, limit], |r| codec::hash(r, 0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 pub fn replaced(c: &Connection, tenant: TenantId, limit: u32) -> Result<Vec<BlobHash>> {
     let mut stmt = c.prepare_cached("SELECT hash FROM suspects WHERE tenant = ? AND replaced = 1 LIMIT ?")?;
     let rows = stmt.query_map(params![tenant.0, limit], |r| codec::hash(r, 0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 /// A version was replaced: if its blob became a suspect by that, nobody can ask for it any more.
@@ -64,15 +63,13 @@ pub fn unneeded(c: &Connection, tenant: TenantId, after: Option<BlobHash>, limit
     // The page is of blobs looked at, not of blobs found: one among ten million must not cost a scan of them all.
     // Two indexes side by side, and rows of blobs for those alone that nothing refers to.
     let mut stmt = c.prepare_cached("SELECT hash FROM blobs WHERE tenant = ?1 AND hash > ?2 ORDER BY hash LIMIT ?3")?;
-    let page: Vec<BlobHash> = stmt
-        .query_map(params![tenant.0, from(after), limit], |r| codec::hash(r, 0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let page: Vec<BlobHash> =
+        stmt.query_map(params![tenant.0, from(after), limit], |r| codec::hash(r, 0))?.collect::<sql::Result<_>>()?;
     let Some(last) = page.last().copied() else { return Ok(Unneeded::default()) };
     let mut stmt =
         c.prepare_cached("SELECT DISTINCT hash FROM artifacts WHERE tenant = ?1 AND hash > ?2 AND hash <= ?3")?;
-    let used: HashSet<BlobHash> = stmt
-        .query_map(params![tenant.0, from(after), last.0], |r| codec::hash(r, 0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let used: HashSet<BlobHash> =
+        stmt.query_map(params![tenant.0, from(after), last.0], |r| codec::hash(r, 0))?.collect::<sql::Result<_>>()?;
     let mut look = c.prepare_cached("SELECT hash, size FROM blobs WHERE tenant = ? AND hash = ? AND state = ?")?;
     let mut blobs = Vec::new();
     for hash in page.iter().filter(|hash| !used.contains(hash)) {
@@ -103,7 +100,7 @@ pub fn take(c: &Connection, tenant: TenantId, before: Timestamp, limit: u32, now
         "SELECT hash, size FROM blobs WHERE tenant = ? AND state = ? AND since <= ? ORDER BY hash LIMIT ?",
     )?;
     let due: Vec<Doomed> =
-        stmt.query_map(params![tenant.0, CONDEMNED, before.0, limit], doomed)?.collect::<rusqlite::Result<_>>()?;
+        stmt.query_map(params![tenant.0, CONDEMNED, before.0, limit], doomed)?.collect::<sql::Result<_>>()?;
     let mut taken = Vec::with_capacity(due.len());
     for blob in due {
         // Commits rescue what they use; this look costs little and proves it.
@@ -128,7 +125,7 @@ pub fn deleting(c: &Connection, tenant: TenantId, after: Option<BlobHash>, limit
         "SELECT hash, size FROM blobs WHERE tenant = ? AND state = ? AND hash > ? ORDER BY hash LIMIT ?",
     )?;
     let rows = stmt.query_map(params![tenant.0, DELETING, from(after), limit], doomed)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 pub fn deleting_since(c: &Connection, tenant: TenantId, hash: BlobHash) -> Result<Option<Timestamp>> {

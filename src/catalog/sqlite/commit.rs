@@ -1,7 +1,5 @@
 //! The one transaction that makes an artifact.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::artifacts::{self, Known, NewArtifact};
 use super::codec::{self, LIVE, SUPERSEDED, TRASHED, id_bytes, int};
 use super::remove::{Fate, drop_name, is_a_directory};
@@ -13,6 +11,7 @@ use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::time::Timestamp;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::{Connection, OptionalExtension, params};
 use crate::catalog::{Birth, Commit, CommitError, Committed, NewNode, Origin, Outcome};
 
 /// Where the bytes go.

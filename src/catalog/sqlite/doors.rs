@@ -1,7 +1,6 @@
 //! [`Doors`] for SQLite: keys, metering, secrets, the loose session.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::codec::{self, int};
 use super::{SqliteCatalog, artifacts, make, tree, uploads, write_something};
@@ -13,6 +12,7 @@ use crate::artifact::step::AttemptId;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::doors::{Doors, KeyUse, Publication, Upload};
+use crate::catalog::sql::{self, Connection, OptionalExtension, Row, params};
 
 #[async_trait]
 impl Doors for SqliteCatalog {
@@ -28,7 +28,7 @@ impl Doors for SqliteCatalog {
         self.scan(move |c| {
             let mut stmt = c.prepare_cached(&format!("{KEY} WHERE tenant = ? ORDER BY created DESC, id"))?;
             let rows = stmt.query_map([tenant.0], api_key)?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
+            Ok(rows.collect::<sql::Result<_>>()?)
         })
         .await
     }
@@ -155,7 +155,7 @@ impl Doors for SqliteCatalog {
 const KEY: &str = "SELECT id, tenant, name, hash, last4, scopes, rate, burst, created, revoked, last_used, run, attempt \
     FROM api_keys";
 
-fn api_key(r: &Row<'_>) -> rusqlite::Result<ApiKey> {
+fn api_key(r: &Row<'_>) -> sql::Result<ApiKey> {
     let rate: Option<u32> = r.get(6)?;
     let burst: Option<u32> = r.get(7)?;
     Ok(ApiKey {
@@ -170,7 +170,7 @@ fn api_key(r: &Row<'_>) -> rusqlite::Result<ApiKey> {
         revoked: codec::opt_time(r, 9)?,
         last_used: codec::opt_time(r, 10)?,
         of: match r.get(11)? {
-            Some(run) => Some(RunOf { run, attempt: r.get::<_, Option<i64>>(12)?.map(AttemptId) }),
+            Some(run) => Some(RunOf { run, attempt: r.get::<Option<i64>>(12)?.map(AttemptId) }),
             None => None,
         },
     })

@@ -1,8 +1,5 @@
 //! Reads of many rows.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
-
 use super::codec::{self, ARTIFACT, LIVE, NODE, NODE_JOIN, SESSION, id_bytes, int};
 use super::paths::{self, Paths};
 use crate::artifact::ids::{Ino, TenantId};
@@ -11,6 +8,7 @@ use crate::artifact::query::{Page, Query, Usage};
 use crate::artifact::record::{DirEntry, SessionSummary};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
+use crate::catalog::sql::{self, Connection, OptionalExtension, Value, params, params_from_iter};
 
 /// Artifacts and bytes that live at `now`.
 pub fn living(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<(u64, u64)> {
@@ -30,7 +28,7 @@ pub fn list(c: &Connection, dir: Ino, after: u64, limit: u32, now: Timestamp) ->
     let rows = stmt.query_map(params![int(dir.0), int(after), now.0, limit], |r| {
         Ok(DirEntry { cookie: codec::uint(r, 0)?, name: codec::name(r, 1)?, node: codec::node(r, 2)? })
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 /// A `WHERE` clause in the making: text and what its question marks stand for.
@@ -154,7 +152,7 @@ fn filename(c: &Connection, q: &Query, path: &[u8], w: &mut Clause) -> Result<bo
     let mut stmt = c.prepare_cached("SELECT root FROM sessions WHERE tenant = ?1 AND (?2 IS NULL OR id = ?2)")?;
     let roots = stmt
         .query_map(params![q.tenant.0, q.session.map(|s| s.0)], |r| codec::ino(r, 0))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+        .collect::<sql::Result<Vec<_>>>()?;
     let roots = beside_loose(c, q.tenant, roots)?;
     let dirs: Vec<i64> = paths::dirs_named(c, roots, above)?.into_iter().map(|i| int(i.0)).collect();
     if dirs.is_empty() {
@@ -210,7 +208,7 @@ pub fn sessions(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Vec<
             last_artifact: codec::opt_time(r, 10)?,
         })
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 pub fn usage(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Usage> {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::SqliteCatalog;
 use super::codec::{self, id_bytes, int};
@@ -12,6 +11,7 @@ use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, Ino};
 use crate::artifact::permission::{Guard, Perm};
 use crate::catalog::guard::{Guarded, Guards};
+use crate::catalog::sql::{self, Connection, OptionalExtension, Row};
 
 /// Levels at most, as [`super::paths`] counts them.
 const DEPTH_MAX: usize = 10_000;
@@ -80,8 +80,8 @@ impl Chains {
     }
 }
 
-fn perm(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Perm>> {
-    let Some(mode) = row.get::<_, Option<u32>>(at)? else { return Ok(None) };
+fn perm(row: &Row<'_>, at: usize) -> sql::Result<Option<Perm>> {
+    let Some(mode) = row.get::<Option<u32>>(at)? else { return Ok(None) };
     Ok(Some(Perm { mode, uid: row.get(at + 1)?, gid: row.get(at + 2)? }))
 }
 

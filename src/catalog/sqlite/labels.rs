@@ -1,7 +1,5 @@
 //! Labels: how their sources merge (CONTRACT §4), and their change.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::codec::{self, id_bytes, int};
 use super::{artifacts, changes, tree};
 use crate::artifact::aside::{self, Aside, Put};
@@ -11,6 +9,7 @@ use crate::artifact::record::{Artifact, Labels, NodeKind};
 use crate::artifact::time::{Timestamp, Ttl};
 use crate::artifact::xattr;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::{Connection, OptionalExtension, params};
 use crate::catalog::{LabelChange, MustExist, Origin};
 
 /// What an artifact ends up with.
@@ -32,7 +31,7 @@ pub struct TenantDefaults {
 pub fn tenant_defaults(c: &Connection, tenant: TenantId) -> Result<TenantDefaults> {
     let (ttl, defaults) = c
         .prepare_cached("SELECT ttl, defaults FROM tenants WHERE id = ?")?
-        .query_row([tenant.0], |r| Ok((r.get::<_, String>(0)?, codec::json(r, 1)?)))
+        .query_row([tenant.0], |r| Ok((r.get::<String>(0)?, codec::json(r, 1)?)))
         .optional()?
         .ok_or_else(|| Error::not_found("the tenant does not exist"))?;
     Ok(TenantDefaults { ttl: ttl.parse()?, defaults })
@@ -104,7 +103,7 @@ pub fn carried(new: &Labels, previous: &Labels) -> Labels {
 pub fn labels(c: &Connection, ino: Ino) -> Result<Labels> {
     let (artifact, own) = c
         .prepare_cached("SELECT artifact, defaults FROM inodes WHERE ino = ? AND nlink > 0")?
-        .query_row([int(ino.0)], |r| Ok((codec::opt_artifact_id(r, 0)?, r.get::<_, Option<String>>(1)?)))
+        .query_row([int(ino.0)], |r| Ok((codec::opt_artifact_id(r, 0)?, r.get::<Option<String>>(1)?)))
         .optional()?
         .ok_or_else(|| Error::not_found(format!("inode {ino} does not exist")))?;
     if let Some(id) = artifact {

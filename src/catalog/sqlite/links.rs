@@ -1,16 +1,15 @@
 //! Links: issued, found by the hash of their token, listed, revoked. Sealing does not touch them.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
 use super::codec::{self, id_bytes};
 use crate::artifact::ids::{BlobHash, SessionId, TenantId};
 use crate::artifact::record::{Link, LinkTarget};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::{self, Connection, OptionalExtension, Row, params};
 
 const LINK: &str = "SELECT id, token_hash, tenant, artifact, session, created, expires, revoked FROM links";
 
-fn link(r: &Row<'_>) -> rusqlite::Result<Link> {
+fn link(r: &Row<'_>) -> sql::Result<Link> {
     let target = match codec::opt_artifact_id(r, 3)? {
         Some(id) => LinkTarget::Artifact(id),
         None => LinkTarget::Session(SessionId(r.get(4)?)),
@@ -97,7 +96,7 @@ pub fn list(c: &Connection, tenant: TenantId, target: Option<LinkTarget>) -> Res
     );
     let mut stmt = c.prepare_cached(&sql)?;
     let rows = stmt.query_map(params![tenant.0, artifact, session], link)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 pub fn revoke(c: &Connection, tenant: TenantId, id: &str, now: Timestamp) -> Result<Link> {

@@ -1,7 +1,5 @@
 //! What makes names: tenants, sessions, directories, symlinks, special files, hard links. And attributes.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::codec::{self, SESSION, int};
 use super::{changes, remove, tree};
 use crate::artifact::ids::{Ino, SessionId, TenantId};
@@ -9,6 +7,7 @@ use crate::artifact::name::{Name, SessionName, TenantName};
 use crate::artifact::record::{Node, NodeKind, Session, Tenant};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::{Connection, OptionalExtension, params};
 use crate::catalog::{AttrChange, NewDirs, NewNode, Origin};
 
 /// Names one inode may have: ext4's limit, which programs know.
@@ -173,10 +172,8 @@ pub fn make_dirs(c: &Connection, origin: Origin, dirs: &NewDirs, now: Timestamp)
 /// Directories are rows too: a tenant with a limit on its artifacts may have as many of them.
 fn check_directories(c: &Connection, session: SessionId) -> Result<()> {
     let sql = "SELECT t.id, t.max_artifacts FROM sessions s JOIN tenants t ON t.id = s.tenant WHERE s.id = ?";
-    let limit = c
-        .prepare_cached(sql)?
-        .query_row([session.0], |r| Ok((r.get::<_, i64>(0)?, codec::opt_uint(r, 1)?)))
-        .optional()?;
+    let limit =
+        c.prepare_cached(sql)?.query_row([session.0], |r| Ok((r.get::<i64>(0)?, codec::opt_uint(r, 1)?))).optional()?;
     let Some((tenant, Some(max))) = limit else { return Ok(()) };
     // Those of artifacts without a session stand for no directory that anybody made.
     let sql = "SELECT count(*) FROM sessions s JOIN inodes i ON i.session = s.id \

@@ -51,7 +51,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::Connection;
 
 use self::readers::Readers;
 use self::rename::End;
@@ -70,6 +69,7 @@ use crate::artifact::record::{
 use crate::artifact::time::Timestamp;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::Connection;
 
 /// Rows up to which a listing is read on the caller's thread: some hundred microseconds.
 const LIST_INLINE: u32 = 512;

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::codec::{self, ArtifactRow};
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
 use crate::artifact::record::Artifact;
 use crate::artifact::{Error, Result};
+use crate::catalog::sql::{self, Connection, OptionalExtension, params};
 
 /// Levels of directories at most; a longer chain can only be a cycle, that is, a damaged catalog.
 const DEPTH_MAX: usize = 10_000;
@@ -81,7 +80,7 @@ fn push(path: &mut Vec<u8>, name: &[u8]) {
 pub fn places(c: &Connection, ino: Ino) -> Result<Vec<(Ino, Name)>> {
     let mut find = c.prepare_cached("SELECT parent, name FROM dentries WHERE ino = ? ORDER BY cookie")?;
     let rows = find.query_map([codec::int(ino.0)], |r| Ok((codec::ino(r, 0)?, codec::name(r, 1)?)))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 /// Parent and oldest name of any inode.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{SqliteCatalog, codec};
 use crate::artifact::ids::{ArtifactId, MountId, TenantId};
@@ -12,6 +11,7 @@ use crate::artifact::quota::{Claims, Quota, Room};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
 use crate::catalog::quotas::Quotas;
+use crate::catalog::sql::{Connection, OptionalExtension, params};
 
 /// In nanoseconds.
 const DAY: i64 = 86_400_000_000_000;
@@ -136,16 +136,16 @@ fn sum(c: &Connection, tenant: TenantId, by: By, now: Timestamp) -> Result<Vec<S
     let mut rows = stmt.query(params![tenant.0, now.0])?;
     let mut parts: HashMap<Part, Share> = HashMap::new();
     let mut last = None;
-    while let Some(r) = rows.next()? {
+    while let Some(ref r) = rows.next()? {
         let hash = codec::hash(r, 0)?;
         let first = last.replace(hash) != Some(hash);
-        if !r.get::<_, bool>(1)? {
+        if !r.get::<bool>(1)? {
             continue;
         }
         let part = match by {
             By::Session => Part::Session(r.get(4)?),
-            By::Agent => Part::Agent(r.get::<_, Option<String>>(5)?.filter(|a| !a.is_empty())),
-            By::Day => Part::Day(r.get::<_, i64>(2)?.div_euclid(DAY)),
+            By::Agent => Part::Agent(r.get::<Option<String>>(5)?.filter(|a| !a.is_empty())),
+            By::Day => Part::Day(r.get::<i64>(2)?.div_euclid(DAY)),
         };
         let size = codec::uint(r, 3)?;
         let share = parts.entry(part).or_default();

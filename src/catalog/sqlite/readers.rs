@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use rusqlite::Connection;
 
 use super::ahead::Ahead;
 use super::schema;
 use crate::artifact::Result;
+use crate::catalog::sql::Connection;
 
 /// Connections at most: one more than the threads that stand behind mounts for the CPU may hold together (HTTP's two, its readers' three).
 /// Opened when needed: reads of one row take microseconds, so few are ever in use at once.
@@ -20,7 +20,7 @@ pub struct Readers {
     /// None: as usual.
     read_only: Option<schema::ReadOnly>,
     ahead: Arc<Ahead>,
-    slots: [Mutex<Option<Connection>>; READERS],
+    slots: [Mutex<Option<rusqlite::Connection>>; READERS],
 }
 
 impl Readers {
@@ -44,12 +44,12 @@ impl Readers {
     /// Runs `f` on a connection. Each statement sees everything that was answered or committed before it started.
     pub fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         if let Some(conn) = self.ahead.held() {
-            return f(&conn);
+            return f(&Connection::Sqlite(&conn));
         }
-        self.read_committed(f)
+        self.read_committed(|conn| f(&conn.into()))
     }
 
-    fn read_committed<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    fn read_committed<T>(&self, f: impl FnOnce(&rusqlite::Connection) -> Result<T>) -> Result<T> {
         let mut slot = self.slot();
         if slot.is_none() {
             *slot = Some(match &self.read_only {
@@ -67,7 +67,7 @@ impl Readers {
     pub fn snapshot<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         // (The writer's open transaction is one state, and there is none within one.)
         if let Some(conn) = self.ahead.held() {
-            return f(&conn);
+            return f(&Connection::Sqlite(&conn));
         }
         self.committed(f)
     }
@@ -81,13 +81,13 @@ impl Readers {
     fn committed<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.read_committed(|conn| {
             let tx = conn.unchecked_transaction()?;
-            let out = f(&tx)?;
+            let out = f(&Connection::Sqlite(&tx))?;
             tx.finish()?;
             Ok(out)
         })
     }
 
-    fn slot(&self) -> MutexGuard<'_, Option<Connection>> {
+    fn slot(&self) -> MutexGuard<'_, Option<rusqlite::Connection>> {
         // An open connection that is free, then one not opened yet, then wait for the first.
         let free = || self.slots.iter().filter_map(Mutex::try_lock);
         free().find(|slot| slot.is_some()).or_else(|| free().next()).unwrap_or_else(|| self.slots[0].lock())

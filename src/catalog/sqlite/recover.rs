@@ -1,7 +1,5 @@
 //! Into the trash after a crash, and back out of it.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::artifacts::{self, NewArtifact};
 use super::codec::{self, LIVE, SUPERSEDED, TRASHED, int};
 use super::{blobs, changes, commit, labels, make, paths, remove, sessions, tree};
@@ -12,6 +10,7 @@ use crate::artifact::record::{Artifact, Chunks, Labels, NodeKind, Session};
 use crate::artifact::time::Timestamp;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::{Connection, OptionalExtension, params};
 use crate::catalog::{Birth, Commit, CommitError, FileStat, Origin, Payload};
 
 pub fn trash_recovered(c: &Connection, origin: Origin, x: &Commit) -> Result<Option<Artifact>> {

@@ -1,7 +1,5 @@
 //! What takes names away: unlink, rmdir, and being replaced.
 
-use rusqlite::{Connection, params};
-
 use super::codec::{self, SUPERSEDED, TRASHED, int};
 use super::tree::Entry;
 use super::{artifacts, changes, paths, sessions, tree};
@@ -10,6 +8,7 @@ use crate::artifact::name::Name;
 use crate::artifact::record::NodeKind;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::{self, Connection, params};
 use crate::catalog::{Origin, Removed};
 
 /// What becomes of the artifact of a file that loses its last name.
@@ -109,7 +108,7 @@ pub fn drop_dir(c: &Connection, origin: Origin, entry: &Entry, fate: Fate, now: 
     let expired = c
         .prepare_cached("SELECT name FROM dentries WHERE parent = ?")?
         .query_map([int(dir.0)], |r| codec::name(r, 0))?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+        .collect::<sql::Result<Vec<_>>>()?;
     for name in expired {
         if let Some(child) = tree::entry(c, dir, &name, now)? {
             drop_name(c, origin, &child, Fate::Supersede, now)?;

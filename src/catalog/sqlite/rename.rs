@@ -1,7 +1,5 @@
 //! rename(2) in all its forms.
 
-use rusqlite::{Connection, params};
-
 use super::codec::int;
 use super::make::across;
 use super::remove::{self, Fate, drop_name, is_a_directory};
@@ -12,6 +10,7 @@ use crate::artifact::name::Name;
 use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql::{Connection, params};
 use crate::catalog::{Origin, Removed, RenameMode};
 
 /// One end of a rename.

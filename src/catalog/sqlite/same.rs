@@ -1,7 +1,5 @@
 //! A commit of the bytes that the path holds already: the artifact stays, and what is said of it anew is applied.
 
-use rusqlite::{Connection, params};
-
 use super::artifacts::{self, Known};
 use super::codec::{self, id_bytes, int};
 use super::{attempts, changes, commit, labels, versions};
@@ -9,6 +7,7 @@ use crate::artifact::Result;
 use crate::artifact::record::{Labels, Node};
 use crate::artifact::relabel::{later, noted, said_anew};
 use crate::artifact::time::Timestamp;
+use crate::catalog::sql::{Connection, params};
 use crate::catalog::{Commit, Committed, LabelChange, Origin, Outcome};
 
 /// Explicit labels are applied as `setfattr` would, the expiry becomes the later of the two, and what another writer's environment

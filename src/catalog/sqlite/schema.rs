@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::codec::damaged;
 use crate::artifact::{Error, Kind, Result};
+use crate::catalog::sql;
 
 /// What `PRAGMA user_version` says once every migration below has run.
 const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -162,7 +163,7 @@ impl ReadOnly {
 ///
 /// # Errors
 /// `Unsupported`.
-pub fn known(conn: &Connection) -> Result<()> {
+pub fn known(conn: &sql::Connection) -> Result<()> {
     let found: i64 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
     if found == VERSION {
         return Ok(());
@@ -312,7 +313,7 @@ mod tests {
         for (name, expected) in [("f.csv", "text/csv"), ("f", "text/plain")] {
             let id = crate::artifact::ids::ArtifactId(ulid::Ulid::nil());
             let name = crate::artifact::name::Name::new(name.as_bytes()).unwrap();
-            artifacts::refile(&conn, id, crate::artifact::ids::Ino(1), &name).unwrap();
+            artifacts::refile(&(&conn).into(), id, crate::artifact::ids::Ino(1), &name).unwrap();
             let found: String = conn.query_row("SELECT content_type FROM artifacts", [], |r| r.get(0)).unwrap();
             assert_eq!(found, expected);
         }

@@ -1,6 +1,5 @@
 //! Sealing, and the manifest as it is kept.
 
-use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::codec::{self, ARTIFACT, LIVE};
@@ -14,6 +13,7 @@ use crate::artifact::record::{Artifact, Life, Manifest, Session, StoreState};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::Origin;
+use crate::catalog::sql::{Connection, OptionalExtension, params};
 
 pub fn seal(c: &Connection, origin: Origin, id: SessionId, now: Timestamp) -> Result<Manifest> {
     let session = make::session_by_id(c, id)?.ok_or_else(|| Error::not_found("the session does not exist"))?;

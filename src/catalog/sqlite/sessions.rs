@@ -1,8 +1,6 @@
 //! Sessions into the trash and back. A session goes as its directory goes: its root is removed, its row stays as long as anything of
 //! it can be restored.
 
-use rusqlite::{Connection, params};
-
 use super::codec::{self, SESSION, TRASHED, id_bytes, int};
 use super::{make, recover, sweep};
 use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
@@ -12,6 +10,7 @@ use crate::artifact::time::Timestamp;
 use crate::artifact::versions::Rules;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::Origin;
+use crate::catalog::sql::{self, Connection, params};
 use crate::catalog::upkeep::Revived;
 
 /// What was deleted with a session is a run of deletions up to its own, each within this time (nanoseconds) of the next: `rm -r` takes
@@ -69,7 +68,7 @@ pub fn removed(c: &Connection, tenant: TenantId) -> Result<Vec<Session>> {
     );
     let mut stmt = c.prepare_cached(&sql)?;
     let rows = stmt.query_map([tenant.0], codec::session)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 /// Makes the session's root stand again, empty, if it was removed.
@@ -129,7 +128,7 @@ pub fn restore(
     let found: Vec<ArtifactId> = c
         .prepare_cached(sql)?
         .query_map(params![id.0, since.0, now.0, int(ids.len() as u64)], |r| codec::artifact_id(r, 0))?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<sql::Result<_>>()?;
     for (old, new) in found.iter().zip(ids) {
         let first = codec::draw(c, 2)?;
         recover::restore(c, origin, rules, *old, *new, (Ino(first), first + 1), now)?;
@@ -148,7 +147,7 @@ fn restore_rest(c: &Connection, origin: Origin, id: SessionId, since: Timestamp,
     let rows: Vec<(Ino, NodeKind)> = c
         .prepare_cached(sql)?
         .query_map(params![id.0, since.0], |r| Ok((codec::ino(r, 0)?, codec::kind(r.get(1)?))))?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<sql::Result<_>>()?;
     for (ino, kind) in rows {
         match recover::stand_again(c, origin, ino, kind, now) {
             Err(e) if e.kind == Kind::Exists => {}
@@ -166,7 +165,7 @@ fn run_before(c: &Connection, id: SessionId, removed: Timestamp) -> Result<Times
     )?;
     let mut rows = stmt.query(params![id.0, TRASHED, removed.0])?;
     let mut began = removed;
-    while let Some(row) = rows.next()? {
+    while let Some(ref row) = rows.next()? {
         let at = codec::time(row, 0)?;
         if began.0 - at.0 > RUN {
             break;
@@ -178,7 +177,7 @@ fn run_before(c: &Connection, id: SessionId, removed: Timestamp) -> Result<Times
 
 /// The session of an artifact, if that is in the trash.
 pub fn removed_of(c: &Connection, artifact: ArtifactId) -> Result<Option<SessionId>> {
-    use rusqlite::OptionalExtension;
+    use crate::catalog::sql::OptionalExtension;
     let sql =
         "SELECT s.id FROM artifacts a JOIN sessions s ON s.id = a.session WHERE a.id = ? AND s.removed IS NOT NULL";
     Ok(c.prepare_cached(sql)?.query_row([id_bytes(artifact)], |r| r.get(0).map(SessionId)).optional()?)
@@ -195,7 +194,8 @@ mod tests {
     #[test]
     fn a_removed_directory_is_forgotten_after_an_hour() {
         let dir = tempfile::tempdir().unwrap();
-        let c = schema::open_writer(&dir.path().join("c.db")).unwrap();
+        let file = schema::open_writer(&dir.path().join("c.db")).unwrap();
+        let c = Connection::from(&file);
         let origin = Origin(MountId(ulid::Ulid(1)));
         let at = |seconds: i64| Timestamp::from_parts(1_800_000_000 + seconds, 0);
         let tenant = make::tenant(&c, &"default".parse().unwrap(), at(0)).unwrap();
@@ -219,7 +219,7 @@ mod tests {
             };
             parent = make::make(&c, origin, &node).unwrap().ino;
         }
-        let rows = || c.query_row("SELECT count(*) FROM inodes", [], |r| r.get::<_, i64>(0)).unwrap();
+        let rows = || c.query_row("SELECT count(*) FROM inodes", [], |r| r.get::<i64>(0)).unwrap();
         let before = rows();
         let d = tree::existing(&c, session.root, &name("d"), at(1)).unwrap().node.ino;
         remove::rmdir(&c, origin, d, &name("inner"), at(1)).unwrap();

@@ -1,7 +1,5 @@
 //! What time takes: expired artifacts, old trash, old versions.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::codec::{self, LIVE, PROVISIONAL, TRASHED, id_bytes, int, life};
 use super::remove::{Fate, drop_name, unlink};
 use super::{artifacts, audit, make, sessions, tree};
@@ -10,6 +8,7 @@ use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
 use crate::artifact::life::{Bounds, End, Facts};
 use crate::artifact::name::Name;
 use crate::artifact::time::Timestamp;
+use crate::catalog::sql::{self, Connection, OptionalExtension, params};
 use crate::catalog::upkeep::{ExpiredName, Swept};
 use crate::catalog::{Origin, Removed};
 
@@ -53,7 +52,7 @@ pub fn expired_names(
             name: codec::name(r, 3)?,
         })
     })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 /// The conditions under which an index finds candidates of each cause; [`Bounds::end_of`] decides. `?1` is the tenant, `?2` the
@@ -84,7 +83,7 @@ pub fn sweep(c: &Connection, tenant: TenantId, bounds: &Bounds, limit: u32) -> R
         let mut stmt = c.prepare_cached(&sql)?;
         let ids: Vec<ArtifactId> = stmt
             .query_map(params![tenant.0, bound.0, limit, bounds.now.0], |r| codec::artifact_id(r, 0))?
-            .collect::<rusqlite::Result<_>>()?;
+            .collect::<sql::Result<_>>()?;
         swept.more |= ids.len() >= limit as usize;
         for id in ids {
             end(c, tenant, id, bounds, &mut swept)?;
@@ -98,9 +97,9 @@ pub fn survey(c: &Connection, tenant: TenantId, bounds: &Bounds) -> Result<Swept
     let mut swept = Swept::default();
     for (which, bound) in causes(bounds) {
         let condition = which.split(" ORDER BY ").next().unwrap_or(which);
-        let mut stmt = c.prepare(&format!("SELECT a.id FROM artifacts a WHERE {condition}"))?;
+        let mut stmt = c.prepare_cached(&format!("SELECT a.id FROM artifacts a WHERE {condition}"))?;
         let mut rows = stmt.query(params![tenant.0, bound.0])?;
-        while let Some(row) = rows.next()? {
+        while let Some(ref row) = rows.next()? {
             let id = codec::artifact_id(row, 0)?;
             if let Some((facts, size)) = facts(c, id, bounds.now)? {
                 count(&mut swept, bounds.end_of(&facts), which, size);
@@ -207,7 +206,7 @@ fn forget_path(
         .query_map(params![now.0, int(parent.0), name.as_bytes(), tenant.0], |r| {
             Ok((codec::artifact_id(r, 0)?, codec::uint(r, 1)?))
         })?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<sql::Result<_>>()?;
     for (id, size) in rest {
         audit::called("purge", || erase(c, tenant, id, now))?;
         swept.pruned += 1;
@@ -224,7 +223,7 @@ fn erase(c: &Connection, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Re
         let mut stmt = c.prepare_cached("SELECT parent, name FROM dentries WHERE ino = ? ORDER BY cookie")?;
         let names: Vec<(Ino, Name)> = stmt
             .query_map([int(known.ino.0)], |r| Ok((codec::ino(r, 0)?, codec::name(r, 1)?)))?
-            .collect::<rusqlite::Result<_>>()?;
+            .collect::<sql::Result<_>>()?;
         for (parent, name) in names {
             if let Some(entry) = tree::entry(c, parent, &name, now)? {
                 drop_name(c, Origin::NOBODY, &entry, Fate::Supersede, now)?;
@@ -244,7 +243,7 @@ pub fn session_rest(c: &Connection, tenant: TenantId, session: SessionId, now: T
     let rest: Vec<ArtifactId> = c
         .prepare_cached(&sql)?
         .query_map(params![now.0, session.0], |r| codec::artifact_id(r, 0))?
-        .collect::<rusqlite::Result<_>>()?;
+        .collect::<sql::Result<_>>()?;
     for id in rest {
         audit::called("purge", || erase(c, tenant, id, now))?;
     }
@@ -267,7 +266,7 @@ fn unbury(c: &Connection, dir: Ino) -> Result<()> {
                  AND NOT EXISTS (SELECT 1 FROM artifacts WHERE parent = ?1) \
                  AND NOT EXISTS (SELECT 1 FROM inodes k WHERE k.was_parent = ?1) RETURNING was_parent",
             )?
-            .query_row([dir], |r| r.get::<_, i64>(0))
+            .query_row([dir], |r| r.get::<i64>(0))
             .optional()?;
         if next.is_some() {
             sessions::forget(c, Ino(dir.unsigned_abs()))?;

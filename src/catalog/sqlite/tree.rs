@@ -1,7 +1,5 @@
 //! What all operations on the tree share. Every function runs within its caller's transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::codec::{self, NODE, NODE_JOIN, int};
 use crate::artifact::ids::{Ino, SessionId};
 use crate::artifact::name::Name;
@@ -9,6 +7,7 @@ use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::NewNode;
+use crate::catalog::sql::{Connection, OptionalExtension, params};
 
 /// A directory entry with its node, expired or not.
 pub struct Entry {
@@ -41,7 +40,7 @@ pub fn entry(c: &Connection, parent: Ino, name: &Name, now: Timestamp) -> Result
     let row = c
         .prepare_cached(&sql)?
         .query_row(params![int(parent.0), name.as_bytes(), now.0], |r| {
-            Ok((codec::node(r, 0)?, r.get::<_, Option<bool>>(18)?.unwrap_or(false)))
+            Ok((codec::node(r, 0)?, r.get::<Option<bool>>(18)?.unwrap_or(false)))
         })
         .optional()?;
     Ok(row.map(|(node, expired)| Entry { parent, name: name.clone(), node, expired }))

@@ -1,7 +1,5 @@
 //! Announced uploads and published pages.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
 use super::codec::{self, id_bytes, int};
 use crate::artifact::ids::{ArtifactId, TenantId};
 use crate::artifact::name::{SessionName, split_path};
@@ -10,14 +8,15 @@ use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::doors::{Publication, Upload};
+use crate::catalog::sql::{self, Connection, OptionalExtension, Row, params};
 
 const UPLOAD: &str = "SELECT id, tenant, session, filename, size, labels, created, expires, artifact FROM uploads";
 
-fn upload(r: &Row<'_>) -> rusqlite::Result<Upload> {
+fn upload(r: &Row<'_>) -> sql::Result<Upload> {
     Ok(Upload {
         id: codec::artifact_id(r, 0)?,
         tenant: TenantId(r.get(1)?),
-        session: match r.get::<_, Option<String>>(2)? {
+        session: match r.get::<Option<String>>(2)? {
             Some(_) => Some(codec::session_name(r, 2)?),
             None => None,
         },
@@ -108,7 +107,7 @@ pub fn finish(c: &Connection, tenant: TenantId, id: ArtifactId, artifact: Artifa
 pub fn stale(c: &Connection, tenant: TenantId, now: Timestamp, limit: u32) -> Result<Vec<Upload>> {
     let mut stmt = c.prepare_cached(&format!("{UPLOAD} WHERE tenant = ? AND expires <= ? ORDER BY expires LIMIT ?"))?;
     let rows = stmt.query_map(params![tenant.0, now.0, limit], upload)?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 pub fn forget(c: &Connection, tenant: TenantId, id: ArtifactId) -> Result<()> {
@@ -119,7 +118,7 @@ pub fn forget(c: &Connection, tenant: TenantId, id: ArtifactId) -> Result<()> {
 const PUBLICATION: &str =
     "SELECT artifact, tenant, title, visibility, access, link, generation, created, withdrawn FROM publications";
 
-fn read_publication(r: &Row<'_>) -> rusqlite::Result<Publication> {
+fn read_publication(r: &Row<'_>) -> sql::Result<Publication> {
     Ok(Publication {
         artifact: codec::artifact_id(r, 0)?,
         tenant: TenantId(r.get(1)?),

@@ -1,8 +1,6 @@
 //! Earlier versions of a path: replaced within the window, pruned beyond the number that a path keeps. The rules are
 //! `artifact::versions`'; here they meet rows.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::artifacts::{self, Known};
 use super::attempts;
 use super::codec::{self, LIVE, SUPERSEDED, id_bytes, int};
@@ -11,6 +9,7 @@ use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
 use crate::artifact::name::Name;
 use crate::artifact::time::Timestamp;
 use crate::artifact::versions::{MOUNT, Rules, Version, free, surplus};
+use crate::catalog::sql::{self, Connection, OptionalExtension, params};
 use crate::catalog::{Commit, Origin};
 
 /// The version that the commit replaces because it follows it within the window.
@@ -88,7 +87,7 @@ fn places(c: &Connection, origin: Origin, tenant: TenantId, hash: BlobHash) -> R
     let sql = "SELECT file FROM provisional WHERE tenant = ? AND hash = ? AND mount = ?";
     let mut stmt = c.prepare_cached(sql)?;
     let rows = stmt.query_map(params![tenant.0, hash.0, origin.0.0.to_bytes()], |r| r.get(0))?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
+    Ok(rows.collect::<sql::Result<_>>()?)
 }
 
 /// Prunes a path to the newest `keep` versions. Answers how many went. What holds on to a version: a link that is neither
@@ -116,7 +115,7 @@ pub fn prune(
         let live: i64 = r.get(2)?;
         Ok(Version { id: codec::artifact_id(r, 0)?, number: codec::uint(r, 1)?, live: live == LIVE, pinned: r.get(3)? })
     })?;
-    let versions: Vec<Version> = rows.collect::<rusqlite::Result<_>>()?;
+    let versions: Vec<Version> = rows.collect::<sql::Result<_>>()?;
     let lost = surplus(&versions, keep);
     for id in &lost {
         if let Some(known) = artifacts::known(c, *id)? {

@@ -14,6 +14,7 @@ use super::ahead::{Ahead, IDLE, SPAN};
 use super::reserve::Reserve;
 use super::schema::BUSY_PAUSE;
 use crate::artifact::{Error, Result};
+use crate::catalog::sql;
 
 /// Jobs in one transaction at most: bounds how long the first one waits for the last.
 const BATCH_MAX: usize = 256;
@@ -42,7 +43,7 @@ struct Ran {
 struct Job {
     commits: Commits,
     /// Called once, with the error when there is no transaction to run in.
-    run: Box<dyn FnOnce(Result<&Connection>) -> Ran + Send>,
+    run: Box<dyn FnOnce(Result<&sql::Connection>) -> Ran + Send>,
 }
 
 /// Handle of the writer thread, which goes on after a panic. Dropping it finishes what was queued and joins the thread.
@@ -92,11 +93,11 @@ impl Writer {
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&sql::Connection) -> Result<T, E> + Send + 'static,
     {
         let (tx, rx) = oneshot::channel();
         let actor = crate::catalog::audit::current();
-        let run = Box::new(move |conn: Result<&Connection>| {
+        let run = Box::new(move |conn: Result<&sql::Connection>| {
             super::audit::act(actor);
             // A panic is a bug of one job: the thread goes on for the others.
             let guarded = |c| catch_unwind(AssertUnwindSafe(|| f(c))).unwrap_or_else(|_| Err(E::from(panicked())));
@@ -297,7 +298,7 @@ fn run_one(conn: &Connection, job: Job, alone: bool, answers: &mut Vec<Box<dyn F
     if !alone {
         mark("SAVEPOINT job")?;
     }
-    let ran = (job.run)(Ok(conn));
+    let ran = (job.run)(Ok(&conn.into()));
     answers.push(ran.answer);
     // A full disk or an I/O error makes SQLite roll the whole transaction back by itself.
     if conn.is_autocommit() {
@@ -328,12 +329,12 @@ mod tests {
         (dir, path, Writer::start(conn, None).unwrap())
     }
 
-    fn insert(conn: &Connection, n: i64) -> Result<()> {
+    fn insert(conn: &sql::Connection, n: i64) -> Result<()> {
         conn.execute("INSERT INTO t VALUES (?)", [n])?;
         Ok(())
     }
 
-    fn level(conn: &Connection) -> Result<i64> {
+    fn level(conn: &sql::Connection) -> Result<i64> {
         Ok(conn.query_row("PRAGMA synchronous", [], |r| r.get(0))?)
     }
 
@@ -349,7 +350,7 @@ mod tests {
         let (open, gate) = std::sync::mpsc::channel::<()>();
         let hold = writer.run(Commits::Ordered, move |_| gate.recv().map_err(|e| Error::internal(e.to_string())));
         let jobs = (0..10).map(|n| {
-            writer.run(if n == 9 { Commits::Durable } else { Commits::Ordered }, move |c: &Connection| {
+            writer.run(if n == 9 { Commits::Durable } else { Commits::Ordered }, move |c: &sql::Connection| {
                 insert(c, n)?;
                 assert_ne!(n, 4, "a bug");
                 if n % 3 == 1 { Err(Error::invalid("no")) } else { Ok(()) }
@@ -407,7 +408,7 @@ mod tests {
     async fn a_stream_is_seen_here_before_it_is_committed() {
         let (_dir, path, writer) = writer();
         let readers = crate::catalog::sqlite::readers::Readers::new(path.clone(), writer.ahead());
-        let count = |c: &Connection| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0))?);
+        let count = |c: &sql::Connection| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get::<i64>(0))?);
         let mut from = 0;
         for _ in 0..50 {
             let last = stream(&writer, from).await;
@@ -454,7 +455,7 @@ mod tests {
             .run(Commits::Ordered, |c| {
                 let sql =
                     "CREATE TABLE u(id INTEGER PRIMARY KEY, t INTEGER REFERENCES u(id) DEFERRABLE INITIALLY DEFERRED)";
-                Ok::<_, Error>(c.execute_batch(sql)?)
+                Ok::<_, Error>(c.execute(sql, []).map(drop)?)
             })
             .await
             .unwrap();
