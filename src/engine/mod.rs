@@ -41,6 +41,7 @@ pub mod store;
 pub mod store_state;
 pub mod supervise;
 pub(crate) mod telling;
+pub(crate) mod transit;
 pub mod turns;
 pub(crate) mod upload;
 pub mod uploads;

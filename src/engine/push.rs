@@ -20,6 +20,7 @@ use crate::engine::progress::{Progress, Step};
 use crate::engine::steps::host;
 use crate::engine::store::{Store, blocking};
 use crate::engine::store_state::STAGED_PREFIX;
+use crate::engine::transit::{self, Transit};
 use crate::staging::file::StagingFile;
 use crate::staging::hash::{Hasher, hash_bytes};
 
@@ -113,29 +114,37 @@ impl Store {
         if names.first().unwrap_or(&name).is_reserved() {
             return Err(reserved(names.first().unwrap_or(&name)));
         }
-        let session = self.ensure_session(&session).await?;
-        if session.sealed.is_some() {
-            return Err(Error::sealed(session.name.as_str()));
+        // Not made yet: what is refused leaves no session behind.
+        let known = self.catalog.session(self.tenant.id, &session).await?;
+        if known.as_ref().is_some_and(|s| s.sealed.is_some()) {
+            return Err(Error::sealed(session.as_str()));
         }
         if labels.provenance.door.is_empty() {
             "push".clone_into(&mut labels.provenance.door);
         }
         labels.provenance.host = host();
         labels.provenance.run = self.run();
-        let replaces = self.lookup_path(&session, &path).await.map_or(0, |found| found.node.size);
+        let replaces = match &known {
+            Some(session) => self.lookup_path(session, &path).await.map_or(0, |found| found.node.size),
+            None => 0,
+        };
         let coming = Coming { replaces: Some(replaces), upload: None };
         let staged = self.stage(source, &display_bytes(&path), &progress, coming).await?;
-        let file = match &staged.source {
-            Source::File { staging, .. } => Some(staging.path.clone()),
-            Source::Bytes(..) | Source::Grown { .. } => None,
-        };
+        let mut transit = Transit::of(&staged.source);
+        let session = self.ensure_session(&session).await?;
+        if session.sealed.is_some() {
+            return Err(Error::sealed(session.name.as_str()));
+        }
         let now = self.clock.now();
         let attributes = (mode.or(staged.mode).unwrap_or(0o644), mtime.or(staged.mtime).unwrap_or(now));
         let id = self.new_artifact_id();
+        transit.begins(self);
         let result = self.commit_at(&session, &names, &name, &labels, attributes, &staged, id).await;
-        let needed = result.as_ref().is_ok_and(|i| i.holds_staging);
-        if let Some(file) = file.filter(|_| !needed) {
-            remove_unneeded(&file);
+        transit.ends(result.as_ref().is_ok_and(|i| i.holds_staging));
+        if let Err(e) = &result
+            && known.is_none()
+        {
+            self.take_back_session(&session, e).await;
         }
         result
     }
@@ -168,6 +177,17 @@ impl Store {
             self.take_back(made).await;
         }
         done
+    }
+
+    /// A session that was made for a file that a limit kept out, unless it holds something by now.
+    pub(crate) async fn take_back_session(&self, session: &Session, why: &Error) {
+        if !matches!(why.kind, Kind::OverQuota | Kind::FileTooLarge) {
+            return;
+        }
+        let Ok(name) = Name::new(session.name.as_str().as_bytes()) else { return };
+        if let Err(e) = self.catalog.rmdir(self.origin, self.tenant.root, &name, self.clock.now()).await {
+            tracing::debug!(%name, error = %e, "a session stays without the file it was made for");
+        }
     }
 
     /// Directories that were made for a file that did not come. One that somebody else uses by now stays.
@@ -397,7 +417,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(file) = self.0.take() {
-            remove_unneeded(&file.path);
+            transit::remove(&file.path);
         }
     }
 }
@@ -445,13 +465,6 @@ async fn blocks_of(source: &Source) -> Result<Option<u64>> {
     let Source::File { staging, .. } = source else { return Ok(None) };
     let path = staging.path.clone();
     blocking(move || std::fs::metadata(&path).map(|m| Some(m.blocks())).map_err(|e| Error::io(&path, &e))).await
-}
-
-/// Failing that, it stays until this process's directory is removed: garbage, not loss.
-pub(crate) fn remove_unneeded(file: &std::path::Path) {
-    if let Err(e) = std::fs::remove_file(file) {
-        tracing::warn!(file = %file.display(), error = %e, "a staging file could not be removed");
-    }
 }
 
 /// Of a stream that has no path.

@@ -1,6 +1,5 @@
 //! Bytes from a stream, first staged and then given their place: what comes over HTTP tells its name after its content.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use tokio::io::AsyncRead;
@@ -13,8 +12,9 @@ use crate::catalog::{Committed, Origin, Outcome};
 use crate::engine::claims::{Charge, Coming};
 use crate::engine::ingest::Source;
 use crate::engine::progress::Progress;
-use crate::engine::push::{Staged, Stream, remove_unneeded};
+use crate::engine::push::{Staged, Stream};
 use crate::engine::store::Store;
+use crate::engine::transit::Transit;
 
 /// Bytes of a client's that stay in memory until they are stored; more go to a staging file at once. A thousand clients have 16 MiB there,
 /// however slow they and the store are.
@@ -23,16 +23,16 @@ const IN_MEMORY_MAX: usize = 16 << 10;
 /// Staged bytes, hashed. Dropped without being kept, they are removed.
 pub struct Received {
     staged: Staged,
-    file: Option<PathBuf>,
+    transit: Transit,
 }
 
 impl Received {
     fn new(source: Source, charge: Charge, started: Instant) -> Self {
-        let file = match &source {
-            Source::File { staging, .. } => Some(staging.path.clone()),
-            _ => None,
-        };
-        Self { staged: Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None, charge }, file }
+        let transit = Transit::of(&source);
+        Self {
+            staged: Staged { source, mode: None, mtime: None, took: started.elapsed(), blocks: None, charge },
+            transit,
+        }
     }
 
     #[must_use]
@@ -43,14 +43,6 @@ impl Received {
     #[must_use]
     pub fn hash(&self) -> BlobHash {
         self.staged.source.digest().hash
-    }
-}
-
-impl Drop for Received {
-    fn drop(&mut self) {
-        if let Some(file) = self.file.take() {
-            remove_unneeded(&file);
-        }
     }
 }
 
@@ -101,11 +93,14 @@ impl Store {
     ) -> Result<Committed> {
         let mut names = checked_path(filename)?;
         let Some(name) = names.pop() else { return Err(Error::invalid("a path without a name")) };
-        let session = match session {
-            Some(name) => self.ensure_session(name).await?,
+        let (session, made) = match session {
+            Some(name) => match self.catalog.session(self.tenant.id, name).await? {
+                Some(session) => (session, false),
+                None => (self.ensure_session(name).await?, true),
+            },
             None => {
                 names.insert(0, Name::new(id.to_string().as_bytes())?);
-                self.catalog.loose_session(self.tenant.id, self.clock.now()).await?
+                (self.catalog.loose_session(self.tenant.id, self.clock.now()).await?, false)
             }
         };
         if session.sealed.is_some() {
@@ -114,9 +109,13 @@ impl Store {
         let now = self.clock.now();
         let mut labels = labels.clone();
         labels.provenance.run = self.run();
+        received.transit.begins(self);
         let result = self.commit_at(&session, &names, &name, &labels, (0o644, now), &received.staged, id).await;
-        if result.as_ref().is_ok_and(|i| i.holds_staging) {
-            received.file = None;
+        received.transit.ends(result.as_ref().is_ok_and(|i| i.holds_staging));
+        if let Err(e) = &result
+            && made
+        {
+            self.take_back_session(&session, e).await;
         }
         let ingested = result?;
         if session.name.is_loose() && ingested.committed.outcome == Outcome::Idempotent {

@@ -59,6 +59,15 @@ refused(errno.EDQUOT, lambda: put("one-more", 10))
 assert os.statvfs(".").f_ffree == 0
 os.unlink("small0")
 put("one-more", 10)
+# Files that are open and not stored yet count.
+os.unlink("one-more")
+held = open("held", "wb", buffering=0)
+held.write(b"h")
+refused(errno.EDQUOT, lambda: put("beside", 10))
+held.close()
+refused(errno.EDQUOT, lambda: put("beside", 10))
+os.unlink("held")
+put("one-more", 10)
 
 # A file that is written directly can be mapped.
 import mmap

@@ -97,3 +97,22 @@ fn use_is_shown_by_session_agent_and_day_and_links_are_limited() {
     assert_eq!(names(&["--where", "model~*e*", "--type", "text/*", "--json"]).len(), 2);
     assert!(names(&["--where", "model~gpt*", "--json"]).is_empty());
 }
+
+#[test]
+fn what_is_refused_leaves_no_session_behind() {
+    let sandbox = Arc::new(Sandbox::new(Store::Local));
+    let file = sandbox.path().join("a.txt");
+    std::fs::write(&file, "some bytes").unwrap();
+    let file = file.to_str().unwrap();
+    sandbox.cli("push", &[file, "--session", "first"]);
+    let sessions = || sandbox.cli("session", &["ls", "--json"]).matches("\"session_id\"").count();
+    assert_eq!(sessions(), 1);
+    // Before the bytes are read; and in the transaction.
+    for (limit, of) in [("--file-bytes", "5"), ("--artifacts", "1")] {
+        sandbox.cli("quota", &["set", "--file-bytes", "1GiB", "--artifacts", "1000"]);
+        sandbox.cli("quota", &["set", limit, of]);
+        let refused = sandbox.try_cli("push", &[file, "--session", "second"]);
+        assert!(!refused.status.success(), "{limit}");
+        assert_eq!(sessions(), 1, "{limit}");
+    }
+}

@@ -167,3 +167,28 @@ async fn deleted_and_restored() {
     assert_eq!(store.restore(&session, b"d/a", Some(99)).await.unwrap_err().kind, Kind::NotFound);
     sound(&store).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_during_its_commit_takes_no_bytes_along() {
+    let world = World::new();
+    let store = world.open().await;
+    let received = store.receive(&mut std::io::Cursor::new(pattern(3_000_000))).await.unwrap();
+    let (hash, session, id) = (received.hash(), "run".parse().unwrap(), store.new_artifact_id());
+    let labels = Labels::default();
+    let mut keeping = Box::pin(store.keep(received, Some(&session), b"a.bin", &labels, id));
+    loop {
+        assert!(futures::poll!(keeping.as_mut()).is_pending(), "it was not cut off in time");
+        // What it has asked the catalog for is done by then.
+        store.catalog.sync().await.unwrap();
+        if store.catalog.blob(store.tenant.id, hash).await.unwrap().is_some() {
+            break;
+        }
+    }
+    drop(keeping);
+    let artifact = store.artifact("run/a.bin").await.unwrap();
+    assert!(bytes_of(&store, &artifact).await == pattern(3_000_000));
+    // Nor one later, when it was looked whether they are needed.
+    store.close().await.unwrap();
+    assert!(bytes_of(&store, &artifact).await == pattern(3_000_000));
+    sound(&store).await;
+}

@@ -65,6 +65,11 @@ impl Overlay {
         !self.dirs.contains_key(&dir)
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.dirs.values().map(|names| names.len() as u64).sum()
+    }
+
     /// Names of one directory in cookie order, with cookies above `after`.
     pub fn list(&self, dir: Ino, after: u64) -> Vec<(Name, Entry)> {
         let mut out: Vec<_> = self

@@ -62,10 +62,17 @@ impl Volume {
         if room.quota.max_artifacts.is_none() {
             return Ok(());
         }
-        if self.claimed(room, 0).await?.one_more().is_ok() {
+        if self.with_drafts(room).await?.one_more().is_ok() {
             return Ok(());
         }
-        self.claimed(self.exact_room().await?, 0).await?.one_more()
+        self.with_drafts(self.exact_room().await?).await?.one_more()
+    }
+
+    /// With the files that have come into being here and are not committed yet.
+    async fn with_drafts(&self, room: Room) -> Result<Room> {
+        let room = self.claimed(room, 0).await?;
+        let drafts = self.overlay.lock().count();
+        Ok(Room { artifacts: room.artifacts.saturating_add(drafts), ..room })
     }
 
     /// Whether the file may grow to `size`.
