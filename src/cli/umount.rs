@@ -42,14 +42,36 @@ pub async fn run(context: &Context, args: &UmountArgs) -> Outcome {
         Err(e) => return Err(Error::io(format!("process {pid:?}", pid = pid.as_raw_nonzero()), &e.into()).into()),
     }
     wait(context, &store, &entry, pid, args.timeout).await?;
+    let left = store.left_by(entry.id)?;
+    if left.is_none() && store.state.mounts()?.iter().any(|m| m.id == entry.id) {
+        return killed_meanwhile(context, &mountpoint, &entry).await;
+    }
     if is_mounted(&mountpoint)? {
         let text = format!("{}: its daemon ended but something is still mounted there", mountpoint.display());
         return Err(Error::internal(text).into());
     }
-    match store.left_by(entry.id)? {
+    match left {
         Some(left) => Err(Error::new(Kind::TimedOut, format!("unmounted, but {}", left.sentence())).into()),
         None => Ok(()),
     }
+}
+
+/// A daemon that ends takes its directory away, or says what it leaves there: this one was killed before it could do either.
+async fn killed_meanwhile(context: &Context, mountpoint: &Path, entry: &MountEntry) -> Outcome {
+    stale_mount::detach(mountpoint)?;
+    // Opening recovers.
+    let store = context.open_light().await?;
+    let left = store.catalog.unmoved(None, Some(entry.id)).await?;
+    if left.artifacts == 0 {
+        context.output.note("its daemon was killed while it ended: what it left is recovered");
+        return Ok(());
+    }
+    let text = format!(
+        "unmounted, but its daemon was killed while it ended, and {} files ({} bytes) are not stored yet: they are kept, 'outputfs status' \
+         lists them, and the next outputfs command goes on",
+        left.artifacts, left.bytes
+    );
+    Err(Error::new(Kind::TimedOut, text).into())
 }
 
 /// The mount itself says where its state is: nobody has to remember how it was made.

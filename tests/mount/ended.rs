@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::proxy::{Fault, Proxy};
+use crate::support::wait::with_deadline;
 use crate::support::{MountOptions, Sandbox, Store, TestMount, s3_env, sh, wait_until};
 
 const WRITES: &str = r#"
@@ -100,6 +101,27 @@ fn umount_tells_what_is_not_stored() {
     assert!(m.wait_end(Duration::from_secs(20)).success());
     let list: serde_json::Value = serde_json::from_str(&sandbox.cli("ls", &["s1", "--json"])).unwrap();
     assert!(list.as_array().unwrap().iter().all(|a| a["state"] == "stored"), "{list}");
+}
+
+/// The daemon is killed while `umount` waits for it: it could not tell what it left.
+#[test]
+fn umount_tells_what_a_daemon_left_that_was_killed_meanwhile() {
+    let refusing = Refusing::new();
+    let sandbox = &refusing.sandbox;
+    let options = MountOptions::new().session("s1").durability_local().args(&["--upload-timeout", "60s"]);
+    let mut m = TestMount::of(sandbox, options);
+    refusing.proxy.always(Fault::BlackHole);
+    std::fs::write(m.join("large.bin"), vec![b'x'; 300_000]).unwrap();
+    let umount = sandbox.outputfs("umount").arg(m.path()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the daemon ends", Duration::from_secs(20), || m.log().contains("ending"));
+    m.kill9();
+    let out = with_deadline(Duration::from_secs(90), move || umount.wait_with_output().unwrap()).expect("umount ends");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(3), "{said}");
+    assert!(said.contains("was killed while it ended") && said.contains("1 files (300000 bytes)"), "{said}");
+    refusing.proxy.always(Fault::Pass);
+    m.remount();
+    assert_eq!(std::fs::read(m.join("large.bin")).unwrap(), vec![b'x'; 300_000]);
 }
 
 #[test]
