@@ -95,6 +95,7 @@ impl Bench {
             )),
             labels,
             attempt: None,
+            durable: true,
             mtime: at(i),
             stat: FileStat::default(),
             now: at(i),

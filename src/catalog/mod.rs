@@ -3,7 +3,7 @@
 //! # Contract (checked by `tests/contract/catalog.rs` for every implementation)
 //! - **Each method is one transaction**: it happens wholly or not at all, and transactions are linearizable
 //!   across all processes that share the catalog.
-//! - **Durability.** [`Catalog::commit`], [`Catalog::restore`], [`Catalog::seal`], [`Catalog::sync`],
+//! - **Durability.** [`Catalog::commit`] (unless [`Commit::durable`] is false), [`Catalog::restore`], [`Catalog::seal`], [`Catalog::sync`],
 //!   [`Catalog::trash_recovered`], [`Catalog::reserve`], [`Catalog::set_expiry`], [`Catalog::forget_provisional`] and every
 //!   link change are on stable storage when they return. Namespace changes (`mkdir`, `rename`, …), labels and
 //!   [`Catalog::settled`] are atomic and ordered at once, and on stable storage after the next durable call of any
@@ -161,6 +161,8 @@ pub struct Commit {
     pub stat: FileStat,
     /// Bytes on this disk are stored: it is the store's. (Inline or provisional ones have still to be moved to their place.)
     pub kept: bool,
+    /// On stable storage at the answer; else as a namespace change: there after the next durable call.
+    pub durable: bool,
     pub now: Timestamp,
 }
 

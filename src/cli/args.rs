@@ -37,6 +37,8 @@ pub enum DurabilityArg {
     Store,
     /// Both on local disk; the upload follows.
     Local,
+    /// As a disk: both survive the death of every process, and a power failure after fsync(); the upload follows.
+    Fsync,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

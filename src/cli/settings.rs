@@ -89,6 +89,7 @@ impl Settings {
         store.options = Options {
             durability: match global.durability {
                 Some(DurabilityArg::Local) => Durability::Local,
+                Some(DurabilityArg::Fsync) => Durability::Fsync,
                 Some(DurabilityArg::Store) | None => Durability::Store,
             },
             upload_timeout: global.upload_timeout.unwrap_or(defaults.upload_timeout),
@@ -323,7 +324,7 @@ mod tests {
         for (text, says) in [
             ("stoer = \"x\"", "c.toml: stoer: there is no such setting; there are state_dir, store,"),
             ("store = 7", "c.toml: store: must be a text in quotes"),
-            ("durability = \"maybe\"", "c.toml: durability: must be one of store, local"),
+            ("durability = \"maybe\"", "c.toml: durability: must be one of store, local, fsync"),
             ("cache_size = \"big\"", "c.toml: cache_size: 'big' is not a size"),
             ("tenant = \"x\"\nstore = = 1", "c.toml: line 2: "),
         ] {

@@ -77,6 +77,8 @@ pub struct CommitMeta {
     pub labels: Labels,
     pub mtime: Timestamp,
     pub stat: FileStat,
+    /// See [`crate::catalog::Commit::durable`].
+    pub durable: bool,
     /// What hashing took: for the log line.
     pub hashing: Duration,
 }
@@ -93,7 +95,7 @@ pub struct Ingested {
 }
 
 impl Store {
-    /// Stores the bytes, then commits the record: one artifact, durable when this returns.
+    /// Stores the bytes, then commits the record: one artifact, durable when this returns (unless `meta` does not ask for that).
     ///
     /// # Errors
     /// `Sealed`, `OverQuota`, `FileTooLarge`, `Exists` (idempotency key) from the transaction; `StoreUnavailable` when the store
@@ -145,6 +147,7 @@ impl Store {
                 bytes_type: bytes_type.clone(),
                 labels: meta.labels.clone(),
                 attempt: self.attempt(),
+                durable: meta.durable,
                 mtime: meta.mtime,
                 stat: meta.stat,
                 kept: self.blobs.is_local(),
@@ -166,6 +169,10 @@ impl Store {
             match answer {
                 Ok(mut committed) => {
                     hit("ingest::after_commit")?;
+                    if !meta.durable && !committed.freed.is_empty() {
+                        // A power failure may not bring back the version whose bytes go now.
+                        self.catalog.sync().await?;
+                    }
                     uploading += put?;
                     if beside.is_some() && self.arrived(digest.hash).await {
                         committed.artifact.store = StoreState::Stored;
@@ -253,7 +260,7 @@ impl Store {
     /// True when bytes are committed from local disk and move to the store later. A store on this host is as
     /// durable as the catalog beside it, and no faster.
     pub(crate) fn stores_at_home(&self) -> bool {
-        self.blobs.is_local() || self.options.durability == Durability::Local
+        self.blobs.is_local() || self.options.durability != Durability::Store
     }
 
     /// Makes the bytes durable: in the row, in staging or in the store, whatever the settings allow.

@@ -16,6 +16,9 @@ pub enum Durability {
     Store,
     /// Once both are on local disk; the upload follows.
     Local,
+    /// Once both would survive the death of every process, as `write(2)` to a disk does: the record is in the catalog, and on the disk
+    /// after `fsync()` or the next durable change of any process. The upload follows.
+    Fsync,
 }
 
 /// Settings of a store, from flags, environment and `config.toml`.

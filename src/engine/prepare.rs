@@ -63,6 +63,7 @@ impl Store {
             bytes_type: Some(by_bytes(&head(source).await?).to_owned()),
             labels: meta.labels,
             attempt: self.attempt(),
+            durable: true,
             mtime: meta.mtime,
             stat: meta.stat,
             now: self.clock.now(),

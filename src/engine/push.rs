@@ -239,6 +239,7 @@ impl Store {
                 labels: labels.clone(),
                 mtime,
                 stat: FileStat { blocks: staged.blocks, ..FileStat::default() },
+                durable: true,
                 hashing: staged.took,
             };
             match self.ingest(staged.source.clone(), meta).await {

@@ -305,6 +305,7 @@ impl Store {
             labels: left.labels.clone(),
             mtime: modified(&source)?,
             stat: FileStat::default(),
+            durable: true,
             hashing: Duration::ZERO,
         };
         self.ingest_at(source, meta, Where::Store).await.map(|done| done.committed.artifact)
@@ -349,6 +350,7 @@ impl Store {
                 bytes_type: Some(by_bytes(&head).to_owned()),
                 labels: labels.clone(),
                 attempt: None,
+                durable: true,
                 mtime: modified(&source)?,
                 stat: FileStat::default(),
                 kept: self.blobs.is_local(),

@@ -354,7 +354,8 @@ impl Catalog for SqliteCatalog {
 
     async fn commit(&self, origin: Origin, commit: Commit) -> Result<Committed, CommitError> {
         let rules = self.versions;
-        self.writer.run(Commits::Durable, move |c| commit::commit(c, origin, rules, &commit)).await
+        let commits = if commit.durable { Commits::Durable } else { Commits::Ordered };
+        self.writer.run(commits, move |c| commit::commit(c, origin, rules, &commit)).await
     }
 
     async fn trash_recovered(&self, origin: Origin, commit: Commit) -> Result<Option<Artifact>> {

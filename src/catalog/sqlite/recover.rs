@@ -132,6 +132,7 @@ pub fn restore(
         // The key named the operation that made it, not this one.
         labels: Labels { idempotency_key: None, ..old.labels },
         attempt: None,
+        durable: true,
         mtime: shape.mtime,
         stat: FileStat { atime: Some(shape.atime), blocks: shape.blocks, ..FileStat::default() },
         kept: false,

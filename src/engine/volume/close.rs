@@ -7,6 +7,7 @@ use crate::artifact::ids::Ino;
 use crate::artifact::openfile::{Bytes, Leaving, Part, Released, Why};
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::ChangeKind;
+use crate::engine::options::Durability;
 use crate::metrics;
 use crate::metrics::moved::{self, Clock};
 use crate::staging::file::Freeze;
@@ -72,6 +73,10 @@ impl Volume {
         live.settle_charge();
         if let Some(file) = live.scratch_file() {
             return blocking(move || file.sync()).await;
+        }
+        if self.store.options.durability == Durability::Fsync {
+            // The commits of closes, this one's and all before it, reach the disk.
+            self.store.catalog.sync().await?;
         }
         if self.store.blobs.is_local() {
             // On local disk already: that is the store.

@@ -10,6 +10,7 @@ use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::{Birth, Outcome};
 use crate::engine::ingest::{CommitMeta, Ingested, Source};
+use crate::engine::options::Durability;
 use crate::engine::upload::IN_MEMORY_MAX;
 use crate::staging::file::{StagingFile, Stamp};
 use crate::staging::hash::{Digest, hash_bytes, hash_file};
@@ -254,6 +255,7 @@ impl Volume {
             labels: self.labels_for(why, &labels),
             mtime,
             stat,
+            durable: self.store.options.durability != Durability::Fsync,
             hashing: snapshot.hashing,
         }
     }

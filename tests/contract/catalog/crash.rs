@@ -62,6 +62,7 @@ async fn child() {
                     bytes_type: Some(String::from("text/plain")),
                     labels: Labels::default(),
                     attempt: None,
+                    durable: true,
                     mtime: NOW,
                     stat: FileStat::default(),
                     now: NOW,

@@ -185,6 +185,7 @@ impl World {
                 ..Labels::default()
             },
             attempt: None,
+            durable: true,
             mtime: Timestamp(now.0 - 1),
             stat: FileStat::default(),
             kept: false,

@@ -227,6 +227,7 @@ impl Volume {
             collapse: None,
             name: leaf.name.as_bytes().to_vec(),
             labels: self.scratch_labels(leaf.ino, &leaf.disk)?,
+            durable: true,
             mtime: attr.mtime,
             stat: FileStat {
                 atime: Some(attr.atime),
