@@ -142,6 +142,16 @@ fn at_named_points_s3_durability_local() {
     survive(Store::S3, MountOptions::new().durability_local(), &POINTS);
 }
 
+#[test]
+fn at_named_points_s3_durability_fsync() {
+    survive(Store::S3, MountOptions::new().durability_fsync(), &POINTS);
+}
+
+#[test]
+fn at_named_points_local_durability_fsync_without_passthrough() {
+    survive(Store::Local, MountOptions::new().durability_fsync().no_passthrough(), &POINTS[2..4]);
+}
+
 /// One store, killed over and over; what was acknowledged in any life stays.
 fn random_moments(store: Store, options: &MountOptions, times: usize) {
     let mut m = TestMount::with(store, options.clone().session("s1"));
@@ -216,6 +226,16 @@ fn at_random_moments_s3() {
 #[test]
 fn at_random_moments_s3_durability_local() {
     random_moments(Store::S3, &MountOptions::new().durability_local(), times(40));
+}
+
+#[test]
+fn at_random_moments_s3_durability_fsync() {
+    random_moments(Store::S3, &MountOptions::new().durability_fsync(), times(20));
+}
+
+#[test]
+fn at_random_moments_local_durability_fsync_without_passthrough() {
+    random_moments(Store::Local, &MountOptions::new().durability_fsync().no_passthrough(), times(20));
 }
 
 /// Lines appended to a stored file, each by an open of its own, until the daemon dies at a point. Every acknowledged line is there,

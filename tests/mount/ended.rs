@@ -73,9 +73,18 @@ impl Refusing {
 
 #[test]
 fn umount_tells_what_is_not_stored() {
+    umount_tells(MountOptions::new().durability_local());
+}
+
+#[test]
+fn umount_tells_what_is_not_stored_durability_fsync() {
+    umount_tells(MountOptions::new().durability_fsync());
+}
+
+fn umount_tells(options: MountOptions) {
     let refusing = Refusing::new();
     let sandbox = &refusing.sandbox;
-    let options = MountOptions::new().session("s1").durability_local().args(&["--upload-timeout", "1s"]);
+    let options = options.session("s1").args(&["--upload-timeout", "1s"]);
     let mut m = TestMount::of(sandbox, options);
     refusing.proxy.always(Fault::Refuse);
     std::fs::write(m.join("large.bin"), vec![b'x'; 300_000]).unwrap();
@@ -126,13 +135,22 @@ fn umount_tells_what_a_daemon_left_that_was_killed_meanwhile() {
 
 #[test]
 fn run_tells_what_is_not_stored() {
+    run_tells("local");
+}
+
+#[test]
+fn run_tells_what_is_not_stored_durability_fsync() {
+    run_tells("fsync");
+}
+
+fn run_tells(durability: &str) {
     let refusing = Refusing::new();
     let sandbox = &refusing.sandbox;
     // The session is made while the store answers.
     sandbox.cli("status", &[] as &[&str]);
     refusing.proxy.always(Fault::Refuse);
     let mut run = sandbox.outputfs("run");
-    run.args(["--session", "s1", "--durability", "local", "--upload-timeout", "1s"]);
+    run.args(["--session", "s1", "--durability", durability, "--upload-timeout", "1s"]);
     let out = run.args(["--", "sh", "-c", "head -c 300000 /dev/zero > outputs/large.bin"]).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(3), "{said}");

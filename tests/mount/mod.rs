@@ -9,6 +9,7 @@ mod copies;
 mod crash;
 mod disks;
 mod doors;
+mod durability;
 mod ended;
 mod full;
 mod keys;

@@ -59,6 +59,7 @@ async fn commit(store: &Store, journal: &Journal, writer: &Writer, bytes: &[u8])
         collapse: None,
         name: writer.birth.name.as_bytes().to_vec(),
         labels: Labels::default(),
+        durable: true,
         mtime: store.clock.now(),
         stat: FileStat::default(),
         hashing: Duration::ZERO,

@@ -28,6 +28,27 @@ impl SmallDisk {
         Self { at }
     }
 
+    /// What a power failure now would leave: bytes that reached the device alone.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    #[must_use]
+    pub fn image_now(&self) -> PathBuf {
+        let image = self.at.with_file_name("disk.img");
+        let copy = self.at.with_file_name("cut.img");
+        run(Command::new("cp").arg("--sparse=always").args([&image, &copy]));
+        copy
+    }
+
+    /// Goes on from such an image; nobody uses the disk meanwhile.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    pub fn go_on_from(&self, image: &Path) {
+        rustix::mount::unmount(&self.at, rustix::mount::UnmountFlags::DETACH).expect("unmounted");
+        run(Command::new("mount").args(["-o", "loop,errors=remount-ro"]).args([image, &self.at]));
+    }
+
     /// Fills what is left of it.
     pub fn fill(&self) {
         let mut file = std::fs::File::create(self.at.join("filler")).expect("a file");

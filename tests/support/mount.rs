@@ -49,6 +49,11 @@ impl MountOptions {
     pub fn durability_local(self) -> Self {
         self.args(&["--durability", "local"])
     }
+    /// `--durability fsync`.
+    #[must_use]
+    pub fn durability_fsync(self) -> Self {
+        self.args(&["--durability", "fsync"])
+    }
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));

@@ -321,6 +321,11 @@ fn s3() {
 }
 
 #[test]
+fn s3_durability_fsync() {
+    drive(Store::S3, MountOptions::new().durability_fsync(), 15);
+}
+
+#[test]
 fn s3_durability_local() {
     drive(Store::S3, MountOptions::new().durability_local(), 25);
 }
