@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # outputfs for the harness: S3 on its server, catalog and staging on the local disk.
-# The script's name says which: mount-outputfs.sh, -local (--durability local), -nopt (--no-passthrough).
+# The script's name says which: mount-outputfs.sh, -local (--durability local), -fsync (--durability fsync), -nopt (--no-passthrough).
 NAME=$(basename "$0" .sh); NAME=${NAME#mount-}
 . "$(dirname "$0")/common.sh"
 . "$OUTPUTFS_BENCH_HARNESS/lib-mount.sh"
@@ -9,7 +9,7 @@ STORE=("${STATE[@]}" --store "s3://$BUCKET/$NAME" --s3-endpoint "$S3_ENDPOINT" -
 
 do_up() {
   local extra=()
-  case $NAME in *-local) extra+=(--durability local) ;; *-nopt) extra+=(--no-passthrough) ;; esac
+  case $NAME in *-local) extra+=(--durability local) ;; *-fsync) extra+=(--durability fsync) ;; *-nopt) extra+=(--no-passthrough) ;; esac
   # The harness makes its folders in the mount's root: so the root is a session.
   nohup "$OUTPUTFS_BIN" mount "$M" "${STORE[@]}" --session bench --http off --foreground "${extra[@]}" >>"$ST/out" 2>&1 </dev/null &
   echo $! >"$ST/pid"
