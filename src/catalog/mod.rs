@@ -23,6 +23,7 @@ pub mod audit;
 pub mod borders;
 pub mod doors;
 pub mod guard;
+pub mod postgres;
 pub mod quotas;
 pub mod sql;
 pub mod sqlite;

@@ -53,9 +53,10 @@ pub fn arrows(source: &Source) -> Vec<Fault> {
 
 /// Every use of a crate outside the adapter that it belongs to.
 pub fn crates(source: &Source) -> Vec<Fault> {
-    let rules: [(&str, &str, &dyn Fn(&str) -> bool); 3] = [
+    let rules: [(&str, &str, &dyn Fn(&str) -> bool); 4] = [
         ("src/fuse", "fuser", &|c| c == "fuser"),
         ("src/catalog/sql", "rusqlite", &|c| c == "rusqlite" || c == "libsqlite3_sys"),
+        ("src/catalog", "tokio_postgres", &|c| c == "tokio_postgres"),
         ("src/blob/s3", "aws_*", &|c| c.starts_with("aws_")),
     ];
     let mut faults = Vec::new();

@@ -37,7 +37,9 @@ macro_rules! suite {
     };
 }
 
-suite! { sqlite, crate::contract::catalog::World::sqlite(),
+/// The contract, whole, on one world.
+macro_rules! whole {
+    ($name:ident, $world:expr) => { suite! { $name, $world,
     tree {
         a_tenant_is_made_once a_session_is_a_directory_of_the_root names_that_are_refused kinds_of_nodes
         link_counts_and_times listing_resumes_after_a_cookie unlink_and_its_errors rmdir_and_its_errors
@@ -76,13 +78,24 @@ suite! { sqlite, crate::contract::catalog::World::sqlite(),
     shared { two_handles_see_each_other eight_committers_at_once sealing_races_with_commits two_processes_make_one_tenant
         reads_of_one_row_answer_at_the_first_poll }
     model { the_tree_behaves_as_its_model }
+} };
 }
 
-suite! { sqlite_thrifty, crate::contract::catalog::World::sqlite_thrifty(),
-    versions {
-        one_writer_s_versions_within_the_window_are_one the_window_does_not_slide another_writer_s_versions_stay
-        what_is_held_on_to_is_not_replaced freed_staging_files_are_told a_path_keeps_its_newest
-        what_somebody_was_told_of_is_not_replaced the_same_bytes_with_other_labels_are_the_same_artifact
-        pinned_versions_stay_besides a_rename_prunes_too a_kept_blob_is_shared
-    }
+/// What worlds with rules for earlier versions do.
+macro_rules! thrifty {
+    ($name:ident, $world:expr) => {
+        suite! { $name, $world,
+            versions {
+                one_writer_s_versions_within_the_window_are_one the_window_does_not_slide another_writer_s_versions_stay
+                what_is_held_on_to_is_not_replaced freed_staging_files_are_told a_path_keeps_its_newest
+                what_somebody_was_told_of_is_not_replaced the_same_bytes_with_other_labels_are_the_same_artifact
+                pinned_versions_stay_besides a_rename_prunes_too a_kept_blob_is_shared
+            }
+        }
+    };
 }
+
+whole! { sqlite, crate::contract::catalog::World::sqlite() }
+whole! { postgres, crate::contract::catalog::World::postgres() }
+thrifty! { sqlite_thrifty, crate::contract::catalog::World::sqlite_thrifty() }
+thrifty! { postgres_thrifty, crate::contract::catalog::World::postgres_thrifty() }

@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod disk;
 pub mod failures;
 pub mod mount;
+pub mod postgres;
 pub mod proxy;
 pub mod s3;
 pub mod sandbox;

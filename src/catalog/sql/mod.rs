@@ -8,8 +8,10 @@
 //! path takes some microseconds. The values are `rusqlite`'s ([`ToSql`], [`FromSql`], [`ValueRef`]: null, integer, real, text, blob), which
 //! borrow on the way in and out; an engine with more types converts to and from these five. Parameters are written `?` or `?N`.
 //!
-//! There is one engine so far: SQLite.
+//! SQLite takes every text as it is; for PostgreSQL it is translated ([`dialect`]).
 
+pub mod actor;
+pub mod dialect;
 mod error;
 mod params;
 mod statement;
@@ -20,11 +22,13 @@ pub use self::error::{Error, OptionalExtension, Result};
 pub(crate) use self::params::params;
 pub use self::params::{Params, ParamsFromIter, params_from_iter};
 pub use self::statement::{MappedRows, Row, Rows, Statement};
+use crate::catalog::postgres::Session;
 
 /// Where a transaction runs. A reference to an engine's connection: to copy one is to copy the reference.
 #[derive(Clone, Copy)]
 pub enum Connection<'c> {
     Sqlite(&'c rusqlite::Connection),
+    Postgres(&'c Session),
 }
 
 impl<'c> From<&'c rusqlite::Connection> for Connection<'c> {
@@ -41,6 +45,7 @@ impl<'c> Connection<'c> {
     pub fn prepare_cached(&self, sql: &str) -> Result<Statement<'c>> {
         match self {
             Self::Sqlite(c) => Ok(Statement::Sqlite(c.prepare_cached(sql)?)),
+            Self::Postgres(session) => Ok(Statement::Postgres { session, sql: sql.to_owned(), answer: Vec::new() }),
         }
     }
 
@@ -59,10 +64,22 @@ impl<'c> Connection<'c> {
     }
 
     /// The number that the last `INSERT` here gave to its row.
-    #[must_use]
-    pub fn last_insert_rowid(&self) -> i64 {
+    ///
+    /// # Errors
+    /// Of the engine.
+    pub fn last_insert_rowid(&self) -> Result<i64> {
         match self {
-            Self::Sqlite(c) => c.last_insert_rowid(),
+            Self::Sqlite(c) => Ok(c.last_insert_rowid()),
+            Self::Postgres(_) => self.query_row("SELECT lastval()", [], |r| r.get(0)),
+        }
+    }
+
+    /// The one of two texts that is this engine's, where one does not serve both.
+    #[must_use]
+    pub fn either<'s>(&self, sqlite: &'s str, postgres: &'s str) -> &'s str {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
         }
     }
 }
@@ -84,7 +101,7 @@ mod tests {
         let sql = "INSERT INTO t(id, name, body) VALUES (?1, ?2, ?3)";
         let body = [7_u8; 16];
         assert_eq!(c.execute(sql, params![5, "five", body]).unwrap(), 1);
-        assert_eq!(c.last_insert_rowid(), 5);
+        assert_eq!(c.last_insert_rowid().unwrap(), 5);
         assert_eq!(c.execute(sql, params![6, None::<&str>, b"".as_slice()]).unwrap(), 1);
         let values: Vec<Value> = vec![1.into(), String::from("one").into(), Value::Null];
         assert_eq!(c.prepare_cached(sql).unwrap().execute(params_from_iter(values)).unwrap(), 1);

@@ -1,10 +1,19 @@
 //! Statements, and the rows that they answer.
 
-use super::{Error, FromSql, Params, Result, ValueRef};
+use rusqlite::types::ToSqlOutput;
+
+use super::{Error, FromSql, Params, Result, ToSql, Value, ValueRef};
+use crate::catalog::postgres::Session;
 
 /// A statement that is ready to run. Dropping it gives it back to its connection, which keeps it.
 pub enum Statement<'c> {
     Sqlite(rusqlite::CachedStatement<'c>),
+    /// Prepared when its parameters are known; `answer` is what it answered last.
+    Postgres {
+        session: &'c Session,
+        sql: String,
+        answer: Vec<Vec<Value>>,
+    },
 }
 
 impl Statement<'_> {
@@ -15,6 +24,7 @@ impl Statement<'_> {
     pub fn execute(&mut self, params: impl Params) -> Result<usize> {
         match self {
             Self::Sqlite(s) => Ok(params.bound(|values| s.execute(values))?),
+            Self::Postgres { session, sql, .. } => session.execute(sql, params.bound(owned)?),
         }
     }
 
@@ -23,6 +33,10 @@ impl Statement<'_> {
     pub fn query(&mut self, params: impl Params) -> Result<Rows<'_>> {
         match self {
             Self::Sqlite(s) => Ok(Rows::Sqlite(params.bound(|values| s.query(values))?)),
+            Self::Postgres { session, sql, answer } => {
+                *answer = session.query(sql, params.bound(owned)?)?;
+                Ok(Rows::Postgres(answer.iter()))
+            }
         }
     }
 
@@ -55,9 +69,21 @@ impl Statement<'_> {
     }
 }
 
+/// For an engine on another thread.
+fn owned(values: &[&dyn ToSql]) -> Result<Vec<Value>> {
+    let own = |(n, value): (usize, &&dyn ToSql)| match value.to_sql() {
+        Ok(ToSqlOutput::Borrowed(value)) => Value::try_from(value).map_err(|e| Error::value(n, e)),
+        Ok(ToSqlOutput::Owned(value)) => Ok(value),
+        Ok(_) => Err(Error::value(n, "no value that a parameter can have")),
+        Err(e) => Err(Error::value(n, e)),
+    };
+    values.iter().enumerate().map(own).collect()
+}
+
 /// What a statement answers. Ends it when dropped.
 pub enum Rows<'s> {
     Sqlite(rusqlite::Rows<'s>),
+    Postgres(std::slice::Iter<'s, Vec<Value>>),
 }
 
 impl Rows<'_> {
@@ -69,6 +95,7 @@ impl Rows<'_> {
     pub fn next(&mut self) -> Result<Option<Row<'_>>> {
         match self {
             Self::Sqlite(rows) => Ok(rows.next()?.map(Row::Sqlite)),
+            Self::Postgres(rows) => Ok(rows.next().map(|row| Row::Postgres(row))),
         }
     }
 }
@@ -76,6 +103,7 @@ impl Rows<'_> {
 /// Columns are counted from 0.
 pub enum Row<'r> {
     Sqlite(&'r rusqlite::Row<'r>),
+    Postgres(&'r [Value]),
 }
 
 impl Row<'_> {
@@ -84,6 +112,7 @@ impl Row<'_> {
     pub fn get<T: FromSql>(&self, column: usize) -> Result<T> {
         match self {
             Self::Sqlite(row) => Ok(row.get(column)?),
+            Self::Postgres(_) => T::column_result(self.get_ref(column)?).map_err(|e| Error::value(column, e)),
         }
     }
 
@@ -92,6 +121,9 @@ impl Row<'_> {
     pub fn get_ref(&self, column: usize) -> Result<ValueRef<'_>> {
         match self {
             Self::Sqlite(row) => Ok(row.get_ref(column)?),
+            Self::Postgres(row) => {
+                row.get(column).map(ValueRef::from).ok_or_else(|| Error::value(column, "there is no such column"))
+            }
         }
     }
 

@@ -121,7 +121,7 @@ pub fn claim(c: &Connection, artifact: crate::artifact::ids::ArtifactId, x: &Com
 
 /// Whether the artifact was written by that very attempt, or by none if there is none.
 pub fn is_of(c: &Connection, artifact: crate::artifact::ids::ArtifactId, attempt: Option<AttemptId>) -> Result<bool> {
-    let sql = "SELECT attempt IS ? FROM artifacts WHERE id = ?";
+    let sql = "SELECT attempt IS NOT DISTINCT FROM ? FROM artifacts WHERE id = ?";
     let same = c
         .prepare_cached(sql)?
         .query_row(params![attempt.map(|a| a.0), codec::id_bytes(artifact)], |r| r.get(0))

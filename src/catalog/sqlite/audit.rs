@@ -1,6 +1,5 @@
 //! The audit trail in SQLite. Triggers write it (schema_8.sql); what they ask for is set here, on the writer's thread, before each job.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,36 +11,19 @@ use crate::artifact::audit::AuditEntry;
 use crate::artifact::ids::{ArtifactId, Ino, SessionId, TenantId};
 use crate::artifact::name::Name;
 use crate::artifact::time::Timestamp;
-use crate::catalog::audit::{Actor, Audit, AuditQuery};
-use crate::catalog::sql::{Connection, Value, params, params_from_iter};
+use crate::catalog::audit::{Audit, AuditQuery};
+pub use crate::catalog::sql::actor::called;
+use crate::catalog::sql::{Connection, Value, actor, params, params_from_iter};
 
 /// What time it is, for what has no time of its own.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-thread_local! {
-    static ACTOR: RefCell<Option<Actor>> = const { RefCell::new(None) };
-    static VERB: RefCell<Option<&'static str>> = const { RefCell::new(None) };
-}
-
-/// What follows on this thread is done in the name of `actor`.
-pub fn act(actor: Option<Actor>) {
-    ACTOR.with(|a| *a.borrow_mut() = actor);
-}
-
-/// Runs `f`, and the trail calls what it does `verb`.
-pub fn called<T>(verb: &'static str, f: impl FnOnce() -> T) -> T {
-    let before = VERB.with(|v| v.borrow_mut().replace(verb));
-    let done = f();
-    VERB.with(|v| *v.borrow_mut() = before);
-    done
-}
-
 /// Gives a writing connection the functions that the triggers call.
 pub fn equip(c: &rusqlite::Connection, now: Now) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
-    c.create_scalar_function("audit_door", 0, flags, |_| Ok(ACTOR.with(|a| a.borrow().as_ref().map(|a| a.door))))?;
-    c.create_scalar_function("audit_who", 0, flags, |_| Ok(ACTOR.with(|a| a.borrow().as_ref().map(|a| a.who.text()))))?;
-    c.create_scalar_function("audit_verb", 0, flags, |_| Ok(VERB.with(|v| *v.borrow())))?;
+    c.create_scalar_function("audit_door", 0, flags, |_| Ok(actor::door()))?;
+    c.create_scalar_function("audit_who", 0, flags, |_| Ok(actor::who()))?;
+    c.create_scalar_function("audit_verb", 0, flags, |_| Ok(actor::verb()))?;
     c.create_scalar_function("audit_now", 0, flags, move |_| Ok(now().0))
 }
 

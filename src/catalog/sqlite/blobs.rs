@@ -182,9 +182,9 @@ fn count(c: &Connection, session: Option<SessionId>, mount: Option<MountId>, pen
     // CROSS JOIN fixes the order: from the few blobs that are not settled to their artifacts.
     let sql = "SELECT count(*), coalesce(sum(a.size), 0) FROM blobs b \
         CROSS JOIN artifacts a ON a.tenant = b.tenant AND a.hash = b.hash WHERE b.state < 2 \
-        AND NOT (?3 AND b.kept) \
-        AND (?1 IS NULL OR a.session = ?1) \
-        AND (?2 IS NULL OR EXISTS (SELECT 1 FROM provisional p \
+        AND NOT (?3 = 1 AND b.kept = 1) \
+        AND (CAST(?1 AS BIGINT) IS NULL OR a.session = ?1) \
+        AND (CAST(?2 AS BLOB) IS NULL OR EXISTS (SELECT 1 FROM provisional p \
              WHERE p.tenant = b.tenant AND p.hash = b.hash AND p.mount = ?2))";
     Ok(c.prepare_cached(sql)?
         .query_row(params![session.map(|s| s.0), mount.map(|m| m.0.to_bytes()), pending], |r| {

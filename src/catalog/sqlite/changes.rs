@@ -30,7 +30,7 @@ fn log(c: &Connection, origin: Origin, kind: i64, ino: i64, name: Option<&[u8]>)
         ino,
         name
     ])?;
-    let seq = c.last_insert_rowid();
+    let seq = c.last_insert_rowid()?;
     if seq % PRUNE_EVERY == 0 {
         prune(c, seq - KEEP)?;
     }

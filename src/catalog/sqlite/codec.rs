@@ -187,7 +187,7 @@ pub fn node(row: &Row<'_>, at: usize) -> sql::Result<Node> {
 pub const ARTIFACT: &str = "a.id, a.tenant, a.session, s.name, a.ino, a.parent, a.name, a.version, a.content_type, \
     a.size, a.hash, a.agent_id, a.metadata, a.labels, a.idem_key, a.created, a.expires, a.life, b.state, a.deleted, \
     a.recovered, s.root, a.deleted_by, a.fleeting, b.kept, \
-    (SELECT json_array(t.step, t.number, t.ended IS NOT NULL, t.exit_code, t.succeeded) FROM attempts t WHERE t.id = a.attempt) FROM artifacts a JOIN sessions s ON s.id = a.session \
+    (SELECT json_array(t.step, t.number, iif(t.ended IS NOT NULL, 1, 0), t.exit_code, t.succeeded) FROM attempts t WHERE t.id = a.attempt) FROM artifacts a JOIN sessions s ON s.id = a.session \
     LEFT JOIN blobs b ON b.tenant = a.tenant AND b.hash = a.hash";
 
 /// An artifact's row; `filename` is its last name alone until [`super::paths::Paths`] puts the directories before it.

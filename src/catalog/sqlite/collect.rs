@@ -154,7 +154,10 @@ pub fn forget(c: &Connection, tenant: TenantId, hashes: &[BlobHash], now: Timest
 }
 
 pub fn deletions(c: &Connection) -> Result<u64> {
-    let sql = "SELECT seq FROM sqlite_sequence WHERE name = 'deleted'";
+    let sql = c.either(
+        "SELECT seq FROM sqlite_sequence WHERE name = 'deleted'",
+        "SELECT value FROM counters WHERE name = 'deleted'",
+    );
     Ok(c.prepare_cached(sql)?.query_row([], |r| codec::uint(r, 0)).optional()?.unwrap_or(0))
 }
 
@@ -198,7 +201,7 @@ pub fn hold(c: &Connection, tenant: TenantId, hashes: &[BlobHash], now: Timestam
 }
 
 pub fn garbage(c: &Connection, tenant: TenantId, before: Timestamp) -> Result<Garbage> {
-    let sql = "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(since <= ?3), 0), \
+    let sql = "SELECT count(*), coalesce(sum(size), 0), coalesce(sum(iif(since <= ?3, 1, 0)), 0), \
         coalesce(sum(iif(since <= ?3, size, 0)), 0) FROM blobs WHERE tenant = ?1 AND state = ?2";
     let row = |state: i64| {
         c.prepare_cached(sql)?.query_row(params![tenant.0, state, before.0], |r| {

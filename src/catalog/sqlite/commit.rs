@@ -61,8 +61,10 @@ pub fn restore(
     let site = site(c, origin, x)?;
     check_quota(c, x, &site, None)?;
     store(c, origin, rules, x, &site, (None, None))?;
-    c.prepare_cached("UPDATE artifacts SET expires = iif(?1 IS NULL, NULL, max(expires, ?1)) WHERE id = ?2")?
-        .execute(params![expires.map(|t| t.0), id_bytes(x.id)])?;
+    c.prepare_cached(
+        "UPDATE artifacts SET expires = iif(CAST(?1 AS BIGINT) IS NULL, NULL, max(expires, ?1)) WHERE id = ?2",
+    )?
+    .execute(params![expires.map(|t| t.0), id_bytes(x.id)])?;
     artifacts::must(c, x.id)
 }
 

@@ -208,7 +208,7 @@ fn meter(c: &Connection, tenant: TenantId, month: u32, uses: &[KeyUse]) -> Resul
     let requests: u64 = uses.iter().map(|u| u.requests).sum();
     c.prepare_cached(
         "INSERT INTO requests(tenant, month, count) VALUES (?1, ?2, ?3) \
-         ON CONFLICT(tenant, month) DO UPDATE SET count = count + excluded.count",
+         ON CONFLICT(tenant, month) DO UPDATE SET count = requests.count + excluded.count",
     )?
     .execute(params![tenant.0, month, int(requests)])?;
     let mut noted = c.prepare_cached(
@@ -232,7 +232,7 @@ fn loose_session(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Ses
         int(root),
         now.0
     ])?;
-    let session = c.last_insert_rowid();
+    let session = c.last_insert_rowid()?;
     // Its root has no name anywhere: no directory shows it.
     c.prepare_cached(
         "INSERT INTO inodes(ino, session, kind, mode, uid, gid, rdev, nlink, size, atime, mtime, ctime) \

@@ -127,7 +127,7 @@ fn rarest(c: &Connection, q: &Query) -> Result<Option<usize>> {
     if q.metadata.len() < 2 {
         return Ok(if q.metadata.is_empty() { None } else { Some(0) });
     }
-    let sql = "SELECT count(*) FROM (SELECT 1 FROM meta WHERE tenant = ? AND key = ? AND value = ? LIMIT ?)";
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM meta WHERE tenant = ? AND key = ? AND value = ? LIMIT ?) AS few";
     let mut stmt = c.prepare_cached(sql)?;
     let mut least = None;
     for (n, (key, value)) in q.metadata.iter().enumerate() {
@@ -149,7 +149,8 @@ fn json_path(key: &str) -> Option<String> {
 fn filename(c: &Connection, q: &Query, path: &[u8], w: &mut Clause) -> Result<bool> {
     let Ok(names) = split_path(path) else { return Ok(false) };
     let Some((last, above)) = names.split_last() else { return Ok(false) };
-    let mut stmt = c.prepare_cached("SELECT root FROM sessions WHERE tenant = ?1 AND (?2 IS NULL OR id = ?2)")?;
+    let mut stmt =
+        c.prepare_cached("SELECT root FROM sessions WHERE tenant = ?1 AND (CAST(?2 AS BIGINT) IS NULL OR id = ?2)")?;
     let roots = stmt
         .query_map(params![q.tenant.0, q.session.map(|s| s.0)], |r| codec::ino(r, 0))?
         .collect::<sql::Result<Vec<_>>>()?;

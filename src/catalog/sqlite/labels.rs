@@ -246,7 +246,7 @@ pub fn set_file(c: &Connection, id: ArtifactId, change: &LabelChange, now: Times
         None => None,
     };
     c.prepare_cached(
-        "UPDATE artifacts SET metadata = ?2, labels = ?3, agent_id = iif(?4, ?5, agent_id), content_type = ?6, \
+        "UPDATE artifacts SET metadata = ?2, labels = ?3, agent_id = iif(?4 = 1, ?5, agent_id), content_type = ?6, \
          expires = ?7 WHERE id = ?1",
     )?
     .execute(params![

@@ -91,7 +91,7 @@ pub fn by_token(c: &Connection, token_hash: BlobHash) -> Result<Option<Link>> {
 pub fn list(c: &Connection, tenant: TenantId, target: Option<LinkTarget>) -> Result<Vec<Link>> {
     let (artifact, session) = target.map_or((None, None), columns);
     let sql = format!(
-        "{LINK} WHERE tenant = ?1 AND (?2 IS NULL OR artifact = ?2) AND (?3 IS NULL OR session = ?3) \
+        "{LINK} WHERE tenant = ?1 AND (CAST(?2 AS BLOB) IS NULL OR artifact = ?2) AND (CAST(?3 AS BIGINT) IS NULL OR session = ?3) \
          ORDER BY created DESC, id"
     );
     let mut stmt = c.prepare_cached(&sql)?;

@@ -119,7 +119,7 @@ pub fn make(c: &Connection, origin: Origin, n: &NewNode) -> Result<Node> {
                  SELECT id, ?2, ?3, ?4 FROM tenants WHERE root = ?1",
             )?
             .execute(params![int(n.parent.0), name.as_str(), int(n.ino.0), n.now.0])?;
-            SessionId(c.last_insert_rowid())
+            SessionId(c.last_insert_rowid()?)
         }
         None => parent.session,
     };

@@ -1,4 +1,5 @@
-//! The catalog in one SQLite file, for any number of processes of one host.
+//! The catalog in one SQLite file, for any number of processes of one host; and the transactions of every engine (`catalog/postgres` has the
+//! other).
 //!
 //! - Writes go to one thread per process ([`writer`]), which puts whatever waits into one transaction. The levels of
 //!   durability are SQLite's: `synchronous=FULL` for a batch with a durable job, `NORMAL` otherwise. In WAL mode a
@@ -54,7 +55,9 @@ use async_trait::async_trait;
 
 use self::readers::Readers;
 use self::rename::End;
-use self::writer::{Commits, Writer};
+use self::writer::Writer;
+pub use self::writer::{Answer, Commits, Job};
+use super::postgres;
 use super::{
     AttrChange, Catalog, Change, Commit, CommitError, Committed, LabelChange, NewDirs, NewNode, Origin, PendingCount,
     RecordCheck, Removed, RenameMode, Unsettled,
@@ -110,7 +113,7 @@ impl SqliteCatalog {
         ahead::await_others(&conn).map_err(|e| codec::damaged(path, &e))?;
         audit::equip(&conn, options.now.unwrap_or_else(system_clock))?;
         let writer = Writer::start(conn, reserve)?;
-        let readers = Readers::new(path.to_owned(), writer.ahead());
+        let readers = Readers::File(Box::new(readers::File::new(path.to_owned(), writer.ahead())));
         Ok(Arc::new(Self {
             writer,
             readers: Arc::new(readers),
@@ -119,12 +122,24 @@ impl SqliteCatalog {
         }))
     }
 
+    /// Opens the catalog in PostgreSQL, creating or migrating its tables: the same transactions on another engine.
+    ///
+    /// # Errors
+    /// `StoreUnavailable` when it cannot be reached, `Unsupported` when its tables are a newer outputfs's.
+    pub fn open_postgres(place: postgres::Place, versions: Rules) -> Result<Arc<Self>> {
+        place.prepare()?;
+        let at = place.clone();
+        let writer = Writer::elsewhere(move |queue| postgres::serve(&at, queue))?;
+        let readers = Arc::new(Readers::Postgres(Box::new(postgres::Pool::new(place))));
+        Ok(Arc::new(Self { writer, readers, cursors: changes::Cursors::default(), versions }))
+    }
+
     /// A disk that takes no more bytes (as after a fault of its own): everything can be read, and whatever would change something
     /// says why it cannot.
     fn open_read_only(path: &Path, options: SqliteOptions) -> Result<Arc<Self>> {
         let text = format!("the disk of the catalog {} is read-only: nothing can be changed", path.display());
         let writer = Writer::refusing(Error::new(Kind::ReadOnly, text))?;
-        let readers = Readers::read_only(path, writer.ahead())?;
+        let readers = Readers::File(Box::new(readers::File::read_only(path, writer.ahead())?));
         readers.read(schema::known)?;
         Ok(Arc::new(Self {
             writer,

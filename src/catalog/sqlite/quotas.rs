@@ -86,7 +86,7 @@ impl Quotas for SqliteCatalog {
             if bytes == 0 {
                 c.prepare_cached("DELETE FROM staged WHERE owner = ?")?.execute([owner.0.to_bytes()])?;
             } else {
-                c.prepare_cached("INSERT OR REPLACE INTO staged(owner, tenant, bytes) VALUES (?, ?, ?)")?
+                c.prepare_cached("INSERT INTO staged(owner, tenant, bytes) VALUES (?, ?, ?) ON CONFLICT(owner) DO UPDATE SET tenant = excluded.tenant, bytes = excluded.bytes")?
                     .execute(params![owner.0.to_bytes(), tenant.0, codec::int(bytes)])?;
             }
             Ok(())
@@ -112,7 +112,7 @@ impl Quotas for SqliteCatalog {
 /// Uploads that are announced, not finished and still in time, but for `except`.
 pub fn announced(c: &Connection, tenant: TenantId, except: Option<ArtifactId>, now: Timestamp) -> Result<Claims> {
     let sql = "SELECT count(*), coalesce(sum(size), 0) FROM uploads \
-        WHERE tenant = ?1 AND artifact IS NULL AND expires > ?2 AND id IS NOT ?3";
+        WHERE tenant = ?1 AND artifact IS NULL AND expires > ?2 AND id IS DISTINCT FROM ?3";
     Ok(c.prepare_cached(sql)?.query_row(params![tenant.0, now.0, except.map(codec::id_bytes)], |r| {
         Ok(Claims { artifacts: codec::uint(r, 0)?, bytes: codec::uint(r, 1)? })
     })?)

@@ -8,14 +8,55 @@ use parking_lot::{Mutex, MutexGuard};
 use super::ahead::Ahead;
 use super::schema;
 use crate::artifact::Result;
+use crate::catalog::postgres::Pool;
 use crate::catalog::sql::Connection;
 
 /// Connections at most: one more than the threads that stand behind mounts for the CPU may hold together (HTTP's two, its readers' three).
 /// Opened when needed: reads of one row take microseconds, so few are ever in use at once.
 const READERS: usize = 6;
 
-/// Read connections, opened when first needed. A lock is held for one read only and never across an await.
-pub struct Readers {
+/// Connections that read.
+pub enum Readers {
+    File(Box<File>),
+    Postgres(Box<Pool>),
+}
+
+impl Readers {
+    /// Of the file; none: the catalog is elsewhere.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) => Some(&file.path),
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// Runs `f` on a connection. Each statement sees everything that was answered or committed before it started.
+    pub fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        match self {
+            Self::File(file) => file.read(f),
+            Self::Postgres(pool) => pool.read(f),
+        }
+    }
+
+    /// As [`Readers::read`], with all statements of `f` seeing one state.
+    pub fn snapshot<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        match self {
+            Self::File(file) => file.snapshot(f),
+            Self::Postgres(pool) => pool.snapshot(f),
+        }
+    }
+
+    /// As [`Readers::snapshot`], for reads of many rows: the writer does not wait for them.
+    pub fn scan<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        match self {
+            Self::File(file) => file.scan(f),
+            Self::Postgres(pool) => pool.snapshot(f),
+        }
+    }
+}
+
+/// Read connections to a file, opened when first needed. A lock is held for one read only and never across an await.
+pub struct File {
     path: PathBuf,
     /// None: as usual.
     read_only: Option<schema::ReadOnly>,
@@ -23,7 +64,7 @@ pub struct Readers {
     slots: [Mutex<Option<rusqlite::Connection>>; READERS],
 }
 
-impl Readers {
+impl File {
     pub fn new(path: PathBuf, ahead: Arc<Ahead>) -> Self {
         Self { path, read_only: None, ahead, slots: Default::default() }
     }
@@ -37,12 +78,7 @@ impl Readers {
         Ok(Self { path: path.to_owned(), read_only, ahead, slots: Default::default() })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Runs `f` on a connection. Each statement sees everything that was answered or committed before it started.
-    pub fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    fn read<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         if let Some(conn) = self.ahead.held() {
             return f(&Connection::Sqlite(&conn));
         }
@@ -63,8 +99,7 @@ impl Readers {
         }
     }
 
-    /// As [`Readers::read`], with all statements of `f` seeing one state.
-    pub fn snapshot<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    fn snapshot<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         // (The writer's open transaction is one state, and there is none within one.)
         if let Some(conn) = self.ahead.held() {
             return f(&Connection::Sqlite(&conn));
@@ -72,8 +107,7 @@ impl Readers {
         self.committed(f)
     }
 
-    /// As [`Readers::snapshot`], for reads of many rows: the writer does not wait for them.
-    pub fn scan<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    fn scan<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         self.ahead.settle();
         self.committed(f)
     }

@@ -139,7 +139,7 @@ impl Upkeep for SqliteCatalog {
             return Ok(());
         }
         self.writer.ahead().settle();
-        let path = self.readers.path().to_owned();
+        let Some(path) = self.readers.path().map(std::path::Path::to_owned) else { return Ok(()) };
         let work = move || {
             schema::empty_log(&path)?;
             if let Some(reserve) = Reserve::open(&path) {
@@ -153,7 +153,7 @@ impl Upkeep for SqliteCatalog {
     }
 
     async fn give_room(&self) -> Result<()> {
-        if let Some(reserve) = Reserve::open(self.readers.path()) {
+        if let Some(reserve) = self.readers.path().and_then(Reserve::open) {
             reserve.give();
         }
         Ok(())

@@ -134,8 +134,10 @@ fn read_publication(r: &Row<'_>) -> sql::Result<Publication> {
 
 pub fn put_publication(c: &Connection, p: &Publication) -> Result<()> {
     c.prepare_cached(
-        "INSERT OR REPLACE INTO publications(artifact, tenant, title, visibility, access, link, generation, created, withdrawn) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO publications(artifact, tenant, title, visibility, access, link, generation, created, withdrawn) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(artifact) DO UPDATE SET tenant = excluded.tenant, title = excluded.title, \
+         visibility = excluded.visibility, access = excluded.access, link = excluded.link, generation = excluded.generation, \
+         created = excluded.created, withdrawn = excluded.withdrawn",
     )?
     .execute(params![
         id_bytes(p.artifact),

@@ -35,15 +35,18 @@ pub enum Commits {
 
 /// What a job leaves behind: whether its changes stay, and how to answer once the batch is committed (`Ok`) or
 /// lost as a whole (`Err`).
-struct Ran {
-    keep: bool,
-    answer: Box<dyn FnOnce(Result<()>)>,
+pub struct Ran {
+    pub keep: bool,
+    pub answer: Answer,
 }
 
-struct Job {
-    commits: Commits,
+/// Told whether the job's transaction was committed.
+pub type Answer = Box<dyn FnOnce(Result<()>)>;
+
+pub struct Job {
+    pub commits: Commits,
     /// Called once, with the error when there is no transaction to run in.
-    run: Box<dyn FnOnce(Result<&sql::Connection>) -> Ran + Send>,
+    pub run: Box<dyn FnOnce(Result<&sql::Connection>) -> Ran + Send>,
 }
 
 /// Handle of the writer thread, which goes on after a panic. Dropping it finishes what was queued and joins the thread.
@@ -83,6 +86,20 @@ impl Writer {
         Ok(Self { jobs: Some(jobs), thread: Some(thread), ahead, refuses: None })
     }
 
+    /// One whose thread runs the jobs by `serve`. Nothing is ever ahead of what its readers see.
+    ///
+    /// # Errors
+    /// `Internal` when the thread cannot be started.
+    pub fn elsewhere(serve: impl FnOnce(&Receiver<Job>) + Send + 'static) -> Result<Self> {
+        let (jobs, queue) = channel();
+        let thread = std::thread::Builder::new()
+            .name(String::from("catalog-writer"))
+            .spawn(move || serve(&queue))
+            .map_err(|e| Error::internal(format!("cannot start the catalog's writer thread: {e}")))?;
+        let ahead = Arc::new(Ahead::new(Connection::open_in_memory()?));
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), ahead, refuses: None })
+    }
+
     pub fn ahead(&self) -> Arc<Ahead> {
         self.ahead.clone()
     }
@@ -98,7 +115,7 @@ impl Writer {
         let (tx, rx) = oneshot::channel();
         let actor = crate::catalog::audit::current();
         let run = Box::new(move |conn: Result<&sql::Connection>| {
-            super::audit::act(actor);
+            sql::actor::act(actor);
             // A panic is a bug of one job: the thread goes on for the others.
             let guarded = |c| catch_unwind(AssertUnwindSafe(|| f(c))).unwrap_or_else(|_| Err(E::from(panicked())));
             let result = conn.map_err(E::from).and_then(guarded);
@@ -407,7 +424,9 @@ mod tests {
     #[tokio::test]
     async fn a_stream_is_seen_here_before_it_is_committed() {
         let (_dir, path, writer) = writer();
-        let readers = crate::catalog::sqlite::readers::Readers::new(path.clone(), writer.ahead());
+        let readers = crate::catalog::sqlite::readers::Readers::File(Box::new(
+            crate::catalog::sqlite::readers::File::new(path.clone(), writer.ahead()),
+        ));
         let count = |c: &sql::Connection| Ok(c.query_row("SELECT count(*) FROM t", [], |r| r.get::<i64>(0))?);
         let mut from = 0;
         for _ in 0..50 {

@@ -14,6 +14,7 @@ use outputfs::artifact::record::{Artifact, Chunks, Labels, Node, NodeKind, Sessi
 use outputfs::artifact::time::Timestamp;
 use outputfs::artifact::versions::Rules;
 use outputfs::artifact::{Kind, Result};
+use outputfs::catalog::postgres::Place;
 use outputfs::catalog::quotas::Quotas;
 use outputfs::catalog::sqlite::{SqliteCatalog, SqliteOptions};
 use outputfs::catalog::{Birth, Catalog, Commit, CommitError, Committed, FileStat, NewNode, Origin, Payload};
@@ -91,6 +92,28 @@ impl World {
             let _kept = &dir;
             SqliteCatalog::open(&path, options.clone()).unwrap() as Arc<dyn Catalog>
         });
+        Self::with(cat, tenant, open, quota).await
+    }
+
+    pub async fn postgres() -> Self {
+        Self::postgres_with(Rules::default()).await
+    }
+
+    /// As [`World::sqlite_thrifty`].
+    pub async fn postgres_thrifty() -> Self {
+        Self::postgres_with(Rules { window: Duration::from_secs(5), keep: Some(3), keys: None }).await
+    }
+
+    async fn postgres_with(versions: Rules) -> Self {
+        let place = Place::parse(&crate::support::postgres::database()).unwrap();
+        let cat = SqliteCatalog::open_postgres(place.clone(), versions).unwrap();
+        let tenant = cat.tenant(&"default".parse().unwrap(), Timestamp(START)).await.unwrap();
+        let (for_quota, id) = (Arc::clone(&cat), tenant.id);
+        let quota = Box::new(move |quota| {
+            let cat = Arc::clone(&for_quota);
+            Box::pin(async move { cat.set_quota(id, quota).await.unwrap() }) as Done
+        });
+        let open = Box::new(move || SqliteCatalog::open_postgres(place.clone(), versions).unwrap() as Arc<dyn Catalog>);
         Self::with(cat, tenant, open, quota).await
     }
 
