@@ -5,6 +5,7 @@ log, binary, store (its options), base and key of the REST API.
 """
 
 import errno
+import http.client
 import json
 import os
 import random
@@ -171,7 +172,7 @@ def rest(method, path, data=None, kind=None):
             return answer.status, answer.read()
     except urllib.error.HTTPError as e:
         return e.code, e.read()
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, http.client.HTTPException) as e:
         return 599, str(e).encode()
 
 
