@@ -37,7 +37,7 @@ pub enum DurabilityArg {
     Store,
     /// Both on local disk; the upload follows.
     Local,
-    /// Both survive kill -9, and after fsync() a power failure; the upload follows.
+    /// As a disk: both survive the death of every process, and a power failure after fsync(); the upload follows.
     Fsync,
 }
 
