@@ -25,6 +25,7 @@
 //! | `gc::after_delete` | a blob has left the store · its row is there |
 //! | `gc::after_forget` | the rows are gone · the sweep goes on |
 //! | `changes::heard` | another process changed something · the kernel's caches do not know (`return(eio)`: they never will) |
+//! | `list::after_catalog` | a directory's committed files are read · its uncommitted ones are not |
 //! | `gc::after_claim` | an orphan's deletion is on record · it is in the store |
 //!
 //! `return` (or `return(kill)`) at a point kills the process there and then, as `kill -9` would; `return(eio)` fails

@@ -1,7 +1,7 @@
 //! The tree of CONTRACT §2, and what `ls`, `stat`, `find`, `du`, `df` say of it.
 
 use super::on_every_mount;
-use crate::support::{MountOptions, Store, TestMount, sh, try_sh};
+use crate::support::{MountOptions, Store, TestMount, python, sh, try_sh};
 
 on_every_mount!(directories_and_links, renames, attributes, hidden_entries, many_files);
 
@@ -95,4 +95,37 @@ fn everything_is_there_after_a_remount() {
         m.remount();
         assert_eq!(sh("find . | sort | xargs stat -c '%n %F %a %s %Y %i'; sha256sum big b d/a", m.path()), before);
     }
+}
+
+/// A listing looks at what is committed and at what is not, one after the other: a file that goes from here to there meanwhile is listed.
+fn a_file_committed_during_a_listing_is_listed(options: MountOptions) {
+    let options = options.session("s1").env("FAILPOINTS", "list::after_catalog=sleep(5)");
+    let m = TestMount::with(Store::Local, options);
+    python(
+        r#"import os, threading
+made = []
+def make():
+    # (An empty file is committed at its release, for which close(2) does not wait.)
+    for i in range(600):
+        os.close(os.open(f"e{i}", os.O_CREAT | os.O_WRONLY))
+        made.append(f"e{i}")
+maker = threading.Thread(target=make)
+maker.start()
+while maker.is_alive():
+    before = set(made)
+    names = os.listdir(".")
+    assert before <= set(names) and len(names) == len(set(names)), (sorted(before - set(names)), len(names))
+maker.join()"#,
+        m.path(),
+    );
+}
+
+#[test]
+fn a_file_committed_during_a_listing_is_listed_with_passthrough() {
+    a_file_committed_during_a_listing_is_listed(MountOptions::new());
+}
+
+#[test]
+fn a_file_committed_during_a_listing_is_listed_without_passthrough() {
+    a_file_committed_during_a_listing_is_listed(MountOptions::new().no_passthrough());
 }

@@ -1,11 +1,16 @@
 //! Listing a directory: what the catalog holds and what is not committed yet, in cookie order.
 
+use std::collections::HashSet;
+
 use crate::artifact::ids::Ino;
+use crate::artifact::name::Name;
 use crate::artifact::permission::Who;
+use crate::artifact::record::DirEntry;
 use crate::artifact::{Kind, Result};
+use crate::engine::failpoints::hit;
 
 use super::attr::Attr;
-use super::{Caller, Volume, hidden};
+use super::{Caller, Volume, hidden, overlay};
 
 /// One entry of a listing; `cookie` is where the next page starts after it.
 pub struct Listed {
@@ -41,12 +46,16 @@ impl Volume {
         }
         let after = cookie.max(2);
         let mark = self.departed.mark();
+        let before = self.overlay.lock().list(dir, after);
         let entries = self.store.catalog.list(dir, after, PAGE, self.now()).await?;
         let last = if entries.len() < PAGE as usize { u64::MAX } else { entries.last().map_or(u64::MAX, |e| e.cookie) };
+        hit("list::after_catalog")?;
         let pending = self.overlay.lock().list(dir, after);
-        for entry in entries {
+        let uncommitted: HashSet<&Name> = pending.iter().map(|(name, _)| name).collect();
+        let meanwhile = self.committed_meanwhile(dir, before, &uncommitted, &entries).await?;
+        for entry in entries.into_iter().chain(meanwhile).filter(|e| e.cookie <= last) {
             // An uncommitted file stands before a committed one of the same name.
-            if !pending.iter().any(|(n, _)| *n == entry.name) {
+            if !uncommitted.contains(&entry.name) {
                 let attr = match self.attr_of_read(entry.node, mark).await {
                     Err(e) if e.kind == Kind::NotFound => continue,
                     attr => attr?,
@@ -68,6 +77,28 @@ impl Volume {
         }
         out.sort_by_key(|e| e.cookie);
         Ok(out)
+    }
+
+    /// Those of `before` that were committed after the catalog was read: in neither of the two lists, though they were there all the time.
+    async fn committed_meanwhile(
+        &self,
+        dir: Ino,
+        before: Vec<(Name, overlay::Entry)>,
+        uncommitted: &HashSet<&Name>,
+        committed: &[DirEntry],
+    ) -> Result<Vec<DirEntry>> {
+        let mut gone: Vec<_> = before.into_iter().filter(|(name, _)| !uncommitted.contains(name)).collect();
+        if !gone.is_empty() {
+            let listed: HashSet<&Name> = committed.iter().map(|e| &e.name).collect();
+            gone.retain(|(name, _)| !listed.contains(name));
+        }
+        let mut found = Vec::new();
+        for (name, entry) in gone {
+            if let Some(node) = self.store.catalog.lookup(dir, &name, self.now()).await? {
+                found.push(DirEntry { cookie: entry.cookie, name, node });
+            }
+        }
+        Ok(found)
     }
 
     async fn parent_attr(&self, dir: Ino, fallback: Attr) -> Result<Attr> {
