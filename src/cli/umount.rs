@@ -89,12 +89,8 @@ fn at_its_state(context: &Context, mountpoint: &Path) -> Result<Context> {
 /// The path as the kernel knows it, also when its daemon is dead and the last part cannot be asked.
 fn resolve(path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path).map_err(|e| Error::io(path, &e))?;
-    // A mount is known by its place; asking it may take as long as its daemon does.
-    if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name())
-        && let Ok(parent) = std::fs::canonicalize(parent)
-        && stale_mount::is_ours(&parent.join(name))?
-    {
-        return Ok(parent.join(name));
+    if let Some(known) = stale_mount::at(&absolute)? {
+        return Ok(known);
     }
     match std::fs::canonicalize(&absolute) {
         Ok(found) => Ok(found),

@@ -111,12 +111,8 @@ fn busy(said: &Path) -> Failure {
 
 /// The path as the kernel's table has it, although its last part may be a dead mount that cannot be asked.
 fn known_as(absolute: &Path) -> Result<PathBuf> {
-    // A mount is known by its place; asking it may take as long as its daemon does.
-    if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name())
-        && let Ok(parent) = std::fs::canonicalize(parent)
-        && stale_mount::is_ours(&parent.join(name))?
-    {
-        return Ok(parent.join(name));
+    if let Some(known) = stale_mount::at(absolute)? {
+        return Ok(known);
     }
     if let Ok(found) = std::fs::canonicalize(absolute) {
         return Ok(found);

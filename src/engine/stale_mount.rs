@@ -137,6 +137,18 @@ pub(crate) fn is_ours(mountpoint: &Path) -> Result<bool> {
     Ok(on_top(mountpoint)?.is_some_and(|line| line.source.is_some()))
 }
 
+/// Where a mount of ours is, by the kernel's table, if `path` (absolute) names one. A mount is known by its place: asking it may take as long
+/// as its daemon does. Blocking.
+///
+/// # Errors
+/// When the kernel's table cannot be read.
+pub(crate) fn at(path: &Path) -> Result<Option<PathBuf>> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let Ok(parent) = std::fs::canonicalize(parent) else { return Ok(None) };
+    let place = parent.join(name);
+    Ok(is_ours(&place)?.then_some(place))
+}
+
 /// The state directory of the mount of ours on top at `mountpoint`, alive or dead. None: there is no such mount, or it is of
 /// a release that did not say. Does not touch it. Blocking.
 ///

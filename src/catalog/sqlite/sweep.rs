@@ -89,7 +89,10 @@ pub fn sweep(c: &Connection, tenant: TenantId, bounds: &Bounds, limit: u32) -> R
             end(c, tenant, id, bounds, &mut swept)?;
         }
     }
-    swept.more |= sessions::forget_removed(c, tenant, bounds.now, limit)?;
+    // It looks at every removed directory: once, not with each page.
+    if !swept.more {
+        swept.more = sessions::forget_removed(c, tenant, bounds.now, limit)?;
+    }
     Ok(swept)
 }
 

@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 use serde_json::{Value, json};
 
-use super::Actor;
+use super::{Actor, cases, checked};
 use crate::support::{MountOptions, Store, TestMount};
 
 const SCRIPT: &str = include_str!("agents.py");
@@ -266,11 +266,9 @@ impl StateMachineTest for Machine {
 }
 
 fn drive(store: Store, options: MountOptions) {
-    let asked = std::env::var("OUTPUTFS_TEST_CASES").ok().and_then(|n| n.parse().ok());
-    let cases = asked.unwrap_or(if std::env::var_os("OUTPUTFS_TEST_QUICK").is_some() { 4 } else { 25 });
     let m = TestMount::with(store, options.args(&["--version-window", "1h", "--keep-versions", "all"]));
     WORLD.set(Some(World { m, cases: Cell::new(0) }));
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let config = Config { cases: cases(25, 4), failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let mut runner = TestRunner::new(config.clone());
     let result = runner.run(&Machine::sequential_strategy(1..40), |(model, steps, seen)| {
         Machine::test_sequential(config.clone(), model, steps, seen);
@@ -280,8 +278,7 @@ fn drive(store: Store, options: MountOptions) {
     if let Err(e) = result {
         panic!("{e}");
     }
-    let out = world.m.sandbox().outputfs("check").arg("--read-data").output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    checked(&world.m);
 }
 
 #[test]

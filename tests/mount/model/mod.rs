@@ -280,18 +280,31 @@ impl StateMachineTest for Machine {
     }
 }
 
-fn drive(store: Store, options: MountOptions, full: u32) {
-    // OUTPUTFS_TEST_CASES: for a long hunt.
+/// How many random cases: OUTPUTFS_TEST_CASES is for a long hunt.
+fn cases(full: u32, quick: u32) -> u32 {
     let asked = std::env::var("OUTPUTFS_TEST_CASES").ok().and_then(|n| n.parse().ok());
-    let cases = asked.unwrap_or(if std::env::var_os("OUTPUTFS_TEST_QUICK").is_some() { 6 } else { full });
+    asked.unwrap_or(if std::env::var_os("OUTPUTFS_TEST_QUICK").is_some() { quick } else { full })
+}
+
+/// Every byte and record of the mount's store is as it should be.
+fn checked(m: &TestMount) {
+    let out = m.sandbox().outputfs("check").arg("--read-data").output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+}
+
+fn drive(store: Store, options: MountOptions, full: u32) {
     let m = TestMount::with(store, options.session("s1"));
     let plain = m.sandbox().path().join("plain");
     std::fs::create_dir(&plain).unwrap();
     WORLD.set(Some(World { m, plain, cases: Cell::new(0) }));
     let kept =
         FileFailurePersistence::Direct(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mount/model/regressions.txt"));
-    let config =
-        Config { cases, failure_persistence: Some(Box::new(kept)), max_shrink_iters: 300, ..Config::default() };
+    let config = Config {
+        cases: cases(full, 6),
+        failure_persistence: Some(Box::new(kept)),
+        max_shrink_iters: 300,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new(config.clone());
     let result = runner.run(&Machine::sequential_strategy(1..60), |(state, steps, seen)| {
         Machine::test_sequential(config.clone(), state, steps, seen);
@@ -301,8 +314,7 @@ fn drive(store: Store, options: MountOptions, full: u32) {
     if let Err(e) = result {
         panic!("{e}");
     }
-    let out = world.m.sandbox().outputfs("check").arg("--read-data").output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+    checked(&world.m);
 }
 
 #[test]
