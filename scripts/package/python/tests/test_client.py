@@ -44,6 +44,12 @@ def test_pages_are_walked_to_their_end(client, session):
     assert {a.filename for a in client.find(session=session)} == names
 
 
+def test_a_server_of_its_own_does_not_ration_its_client(client, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("asked to wait"))
+    for _ in range(500):
+        client.whoami()
+
+
 def test_a_sealed_session_refuses(client, session):
     client.create("a", b"1", session=session)
     assert client.seal(session).artifact_count == 1
