@@ -26,6 +26,9 @@ use crate::staging::hash::{Digest, hash_bytes};
 /// blob five times in a row between two statements is a bug, not bad luck.
 const ROUNDS: u32 = 5;
 
+/// Up to this size a file's bytes are in memory after they were hashed.
+const AT_ONCE: u64 = 128 << 10;
+
 /// Bytes a second that a disk writes at least.
 const SLOWEST_DISK: u64 = 4 << 20;
 
@@ -365,13 +368,14 @@ pub(super) async fn head(source: &Source) -> Result<Vec<u8>> {
         Source::Grown { .. } => Ok(Vec::new()),
         Source::File { staging, digest } => {
             let (staging, size) = (staging.clone(), digest.size);
-            blocking(move || {
+            let read = move || {
                 let mut head = vec![0; HEAD.min(usize::try_from(size).unwrap_or(HEAD))];
                 let got = staging.file.read_at(&mut head, 0).map_err(|e| Error::io(&staging.path, &e))?;
                 head.truncate(got);
                 Ok(head)
-            })
-            .await
+            };
+            // Of a small file all was read just now.
+            if size <= AT_ONCE { read() } else { blocking(read).await }
         }
     }
 }

@@ -30,7 +30,7 @@ use super::convert::{
 };
 use super::gone::asked_of_inode;
 use super::opened::io_flags;
-use super::reply::{Late, Waiter};
+use super::reply::{Late, Lot, Waiter};
 use super::tmpfile;
 
 /// Largest single write the kernel sends: 1 MiB is where bigger gains nothing.
@@ -42,7 +42,7 @@ const GENERATION: Generation = Generation(0);
 
 pub struct OutputFs {
     volume: Arc<Volume>,
-    runtime: tokio::runtime::Handle,
+    calls: Lot,
     want_passthrough: bool,
     ended: tokio::sync::watch::Sender<bool>,
 }
@@ -68,12 +68,12 @@ impl OutputFs {
         want_passthrough: bool,
         ended: tokio::sync::watch::Sender<bool>,
     ) -> Self {
-        Self { volume, runtime, want_passthrough, ended }
+        Self { volume, calls: Lot::new(runtime), want_passthrough, ended }
     }
 
     fn wait(&self, req: &Request) -> Waiter<'_> {
         ON_THREAD.with(|end| _ = end.get_or_init(|| ThreadEnd(self.ended.clone())));
-        Waiter { runtime: &self.runtime, deadline: self.volume.save_deadline(), tid: req.pid(), uid: req.uid() }
+        Waiter { calls: &self.calls, deadline: self.volume.save_deadline(), tid: req.pid(), uid: req.uid() }
     }
 
     fn ino(&self, ino: INodeNo) -> Ino {
@@ -420,7 +420,7 @@ impl Filesystem for OutputFs {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let _inside = self.runtime.enter();
+        let _inside = self.calls.runtime.enter();
         fail::fail_point!("fuse::release");
         self.volume.release(fh.0);
         reply.ok();

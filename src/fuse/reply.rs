@@ -1,19 +1,24 @@
-//! Running a call: once where it arrived, then in the runtime if it has to wait.
+//! Running a call: once where it arrived, then in the runtime if it has to wait ([`parked`]).
 //!
 //! Nothing waits without end: a call is answered when nothing has moved for it until its deadline, and at once when its caller has been killed. (The kernel keeps
 //! a killed process until its request is answered. It would say so with `FUSE_INTERRUPT`, which the FUSE library does not hand
 //! on; a look at the caller's own record tells the same, and also of a process that was killed first and closes as it dies.)
 
+mod parked;
+
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::audit::{self, Actor, Who};
 use crate::engine::volume::process::is_dying;
 use crate::metrics::moved::{self, Clock};
+
+pub use self::parked::Lot;
+use self::parked::{Spawn, Work};
 
 /// How soon a killed caller is let go.
 const LOOK: Duration = Duration::from_millis(50);
@@ -30,7 +35,8 @@ pub enum Late {
 /// Who waits, and how long at most.
 #[derive(Clone, Copy)]
 pub struct Waiter<'a> {
-    pub runtime: &'a tokio::runtime::Handle,
+    /// Where those lie that wait.
+    pub calls: &'a Lot,
     /// Without progress of the call.
     pub deadline: Duration,
     /// The calling thread, as the kernel names it; 0 when it is in a PID namespace that we do not see.
@@ -48,32 +54,47 @@ impl Waiter<'_> {
     ) {
         let clock = Clock::new(self.deadline);
         let actor = Actor { door: "mount", who: Who::Process { pid: self.tid, uid: self.uid } };
-        let mut work: Pin<Box<dyn Future<Output = Result<T>> + Send>> =
-            Box::pin(moved::scope(clock.clone(), audit::scope(actor, work)));
-        let polled = {
-            let _inside = self.runtime.enter();
-            // Polled again by the runtime, with its waker, if it is not ready. (A panic is that call's bug: the thread is needed.)
-            catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut Context::from_waker(Waker::noop()))))
+        let work = Box::pin(moved::scope(clock.clone(), audit::scope(actor, work)));
+        // Answered by one of the two: here, or by the task that the call becomes.
+        let answer = Arc::new(Mutex::new(Some(answer)));
+        let later = answer.clone();
+        let (runtime, tid) = (self.calls.runtime.clone(), self.tid);
+        let spawn = move || -> Spawn<T> {
+            Box::new(move |work| {
+                let Some(answer) = later.lock().take() else { return };
+                runtime.spawn(wait(work, answer, clock, tid, late));
+            })
         };
-        match polled {
-            Ok(Poll::Ready(result)) => return answer(result),
-            Ok(Poll::Pending) => {}
-            Err(_) => return answer(Err(Error::internal("a call failed by a bug in outputfs; the log says where"))),
+        let done = match self.calls.first(work, spawn) {
+            Err(()) => return,
+            Ok(Some(result)) => result,
+            Ok(None) => Err(Error::internal("a call failed by a bug in outputfs; the log says where")),
+        };
+        let answer = answer.lock().take();
+        if let Some(answer) = answer {
+            answer(done);
         }
-        let tid = self.tid;
-        self.runtime.spawn(async move {
-            let why = tokio::select! {
-                biased;
-                result = work.as_mut() => return answer(result),
-                why = gives_up(&clock, tid) => why,
-            };
-            answer(Err(why));
-            if late == Late::Finished
-                && let Err(e) = work.await
-            {
-                tracing::warn!(error = %e, "a call that nobody waits for any more failed");
-            }
-        });
+    }
+}
+
+/// The call as a task.
+async fn wait<T: Send + 'static>(
+    mut work: Work<T>,
+    answer: impl FnOnce(Result<T>) + Send,
+    clock: Arc<Clock>,
+    tid: u32,
+    late: Late,
+) {
+    let why = tokio::select! {
+        biased;
+        result = work.as_mut() => return answer(result),
+        why = gives_up(&clock, tid) => why,
+    };
+    answer(Err(why));
+    if late == Late::Finished
+        && let Err(e) = work.await
+    {
+        tracing::warn!(error = %e, "a call that nobody waits for any more failed");
     }
 }
 

@@ -160,11 +160,13 @@ impl Volume {
             let writes = live.writes();
             if stamp.size <= IN_MEMORY_MAX {
                 let f = file.clone();
-                let (bytes, digest) = blocking(move || {
+                let read = move || {
                     f.await_writes()?;
                     read_and_hash(&f, stamp.size)
-                })
-                .await?;
+                };
+                // (Another writer's call may take long, and is waited for.)
+                let at_once = stamp.size <= AT_ONCE && !live.has_other_writers();
+                let (bytes, digest) = if at_once { read()? } else { blocking(read).await? };
                 let after = file.stamp()?;
                 let stable = after == stamp && bytes.len() as u64 == stamp.size && writes == live.writes();
                 if stable || attempt >= TRIES {
