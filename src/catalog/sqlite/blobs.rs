@@ -151,9 +151,7 @@ pub fn unsettled(c: &Connection, mount: Option<MountId>, limit: u32) -> Result<V
     };
     let rows: Vec<_> = match mount {
         None => c
-            .prepare_cached(
-                "SELECT tenant, hash, size, chunks, data, NULL, NULL FROM blobs WHERE state = 0 ORDER BY n LIMIT ?",
-            )?
+            .prepare_cached("SELECT tenant, hash, size, chunks, data, NULL, NULL FROM blobs WHERE state = 0 LIMIT ?")?
             .query_map([limit], read)?
             .collect::<sql::Result<_>>()?,
         Some(mount) => c

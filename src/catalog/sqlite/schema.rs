@@ -14,7 +14,7 @@ use crate::catalog::sql;
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// One script a version; a published one is never edited, only followed by another.
-const MIGRATIONS: [&str; 17] = [
+const MIGRATIONS: [&str; 18] = [
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
@@ -32,6 +32,7 @@ const MIGRATIONS: [&str; 17] = [
     include_str!("schema_15.sql"),
     include_str!("schema_16.sql"),
     include_str!("schema_17.sql"),
+    include_str!("schema_18.sql"),
 ];
 
 /// How long one connection waits for another process's transaction before it gives up with `TimedOut`.
@@ -317,6 +318,46 @@ mod tests {
             let found: String = conn.query_row("SELECT content_type FROM artifacts", [], |r| r.get(0)).unwrap();
             assert_eq!(found, expected);
         }
+    }
+
+    /// Names, blobs and the trail of an earlier release are found where this one looks for them.
+    #[test]
+    fn tables_of_an_older_file_are_laid_out_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalog.db");
+        let old = Connection::open(&path).unwrap();
+        let now: super::super::audit::Now = std::sync::Arc::new(|| crate::artifact::time::Timestamp(0));
+        super::super::audit::equip(&old, now.clone()).unwrap();
+        MIGRATIONS[..17].iter().for_each(|script| old.execute_batch(script).unwrap());
+        old.pragma_update(None, "user_version", 17).unwrap();
+        old.execute_batch(
+            "INSERT INTO tenants(id, name, root, created, stored_bytes) VALUES (1, 'one', 1, 0, 0);
+             INSERT INTO dentries(cookie, parent, name, ino) VALUES (9, 2, x'62', 5), (7, 2, x'61', 4), (8, 3, x'61', 6);
+             INSERT INTO blobs(tenant, hash, size, state, chunks, data, kept) VALUES (1, x'02', 3, 0, x'', x'010203', 1), (1, x'01', 4, 2, x'', NULL, 0);
+             WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+             INSERT INTO audit(at, tenant, session, what, door) SELECT i, 1, 1 + (i > 520), 'seal', 'daemon' FROM n;",
+        )
+        .unwrap();
+        drop(old);
+        let conn = open_writer(&path).unwrap();
+        super::super::audit::equip(&conn, now).unwrap();
+        let text = |sql: &str| conn.query_row(sql, [], |r| r.get::<_, String>(0)).unwrap();
+        let names =
+            "SELECT group_concat(cookie || '=' || ino) FROM (SELECT * FROM dentries WHERE parent = 2 ORDER BY cookie)";
+        assert_eq!(text(names), "7=4,9=5");
+        assert!(conn.execute("INSERT INTO dentries(cookie, parent, name, ino) VALUES (10, 2, x'61', 7)", []).is_err());
+        assert_eq!(text("SELECT hex(hash) || hex(data) || kept FROM blobs WHERE state = 0"), "020102031");
+        conn.execute("DELETE FROM blobs WHERE hash = x'02'", []).unwrap();
+        assert_eq!(text("SELECT CAST(stored_bytes AS TEXT) FROM tenants"), "4");
+        conn.execute("INSERT INTO audit(at, tenant, session, what, door) VALUES (0, 1, 3, 'seal', 'daemon')", [])
+            .unwrap();
+        let spans =
+            "SELECT group_concat(session || ':' || span) FROM (SELECT * FROM audit_spans ORDER BY session, span)";
+        assert_eq!(text(spans), "1:0,1:1,1:2,2:2,3:2");
+        assert_eq!(text("SELECT CAST(max(seq) AS TEXT) FROM audit"), "601");
+        // The trail only grows, as before.
+        assert!(conn.execute("DELETE FROM audit", []).is_err());
+        assert_eq!(text("PRAGMA integrity_check"), "ok");
     }
 
     /// Nobody knows who was told the IDs of an earlier release: they stay.
