@@ -58,6 +58,8 @@ pub enum Kind {
     /// Someone else holds it (a lock, a mount).
     Busy,
     Unsupported,
+    /// Nothing can be mounted here: no device, or no permission.
+    NoMount,
     BadHandle,
     /// What was asked by number is gone; its name may lead to something else by now.
     Stale,
@@ -130,7 +132,7 @@ impl Error {
             Kind::NoSuchAddress => libc::ENXIO,
             Kind::NoSpace => libc::ENOSPC,
             Kind::Busy => libc::EBUSY,
-            Kind::Unsupported => libc::EOPNOTSUPP,
+            Kind::Unsupported | Kind::NoMount => libc::EOPNOTSUPP,
             Kind::BadHandle => libc::EBADF,
             Kind::Stale => libc::ESTALE,
             // A timed-out store is EIO to programs too: few know ETIMEDOUT from a close().
@@ -164,6 +166,7 @@ impl Error {
             | Kind::CrossSession
             | Kind::TooManyLinks
             | Kind::Unsupported
+            | Kind::NoMount
             | Kind::NoSuchAddress
             | Kind::BadHandle => 400,
             Kind::StoreUnavailable | Kind::TimedOut | Kind::ReadOnly => 503,

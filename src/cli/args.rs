@@ -6,14 +6,15 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::artifact::name::{SessionName, TenantName};
-use crate::artifact::step::StepName;
 use crate::artifact::time::Ttl;
 use crate::cli::value::{self, Condition, Keep, Meta, Moment};
 
 mod http;
 mod limits;
+mod run;
 pub use http::{HttpArgs, KeyCommand, KeySub, McpAccessArg, McpArgs, ServeArgs, ServerArgs};
 pub use limits::{ByArg, LogArgs, QuotaArgs, QuotaCommand, QuotaSub, UsageArgs};
+pub use run::RunArgs;
 
 /// How `mount` tells its child to be the daemon: the child has the very arguments of its parent.
 pub const DAEMON_VARIABLE: &str = "OUTPUTFS_INTERNAL_DAEMON";
@@ -236,29 +237,6 @@ pub enum Command {
     Completions { shell: clap_complete::Shell },
     /// Print the manual page, or write all of them
     Man(ManArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    #[command(flatten)]
-    pub session: SessionArg,
-    /// Where to mount: made if missing, and then removed again
-    #[arg(long, value_name = "DIR", default_value = "outputs")]
-    pub mount: PathBuf,
-    /// The command is an attempt of this step: when it succeeds, what only its earlier attempts wrote goes to the trash
-    #[arg(long, value_name = "NAME", env = "OUTPUTFS_STEP", hide_env_values = true)]
-    pub step: Option<StepName>,
-    /// Seal the session when the command has succeeded
-    #[arg(long)]
-    pub seal: bool,
-    /// Write what came of it as one JSON object ('-': to standard output)
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    #[command(flatten)]
-    pub mounting: MountingArgs,
-    /// The command and its arguments
-    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
-    pub command: Vec<std::ffi::OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CapabilitySet, capabilities};
 use serde_json::{Value, json};
 
 use crate::artifact::{Error, Kind, Result};
@@ -75,7 +76,12 @@ fn fuse_device() -> Result<String> {
 
 fn may_mount() -> Result<String> {
     if rustix::process::geteuid().is_root() {
-        return Ok(String::from("as root, by mount(2); in a container this needs '--cap-add SYS_ADMIN'"));
+        let sets = capabilities(None).map_err(|e| Error::io("/proc/self", &e.into()))?;
+        return if sets.effective.contains(CapabilitySet::SYS_ADMIN) {
+            Ok(String::from("as root, by mount(2)"))
+        } else {
+            Err(Error::new(Kind::Forbidden, "root may not mount here: give the container '--cap-add SYS_ADMIN'"))
+        };
     }
     if helper() {
         return Ok(String::from("as an ordinary user, by fusermount3"));
@@ -85,6 +91,14 @@ fn may_mount() -> Result<String> {
         return Err(Error::new(Kind::Forbidden, "no fusermount3 and no user namespaces: install fuse3"));
     }
     Ok(String::from("no fusermount3: 'outputfs run' uses a user namespace, 'outputfs mount' needs fuse3 installed"))
+}
+
+/// Whether mounting is worth a try.
+///
+/// # Errors
+/// `NoMount`, with what is missing.
+pub fn can_mount() -> Result<()> {
+    fuse_device().and_then(|_| may_mount()).map(drop).map_err(|e| Error::new(Kind::NoMount, e.message))
 }
 
 /// Whether the setuid helper that mounts for ordinary users is there.

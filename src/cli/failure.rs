@@ -10,6 +10,8 @@ pub struct Failure {
     pub message: Option<String>,
     pub hint: Option<String>,
     pub code: u8,
+    /// Of the error that it tells, if it is one.
+    pub kind: Option<Kind>,
 }
 
 pub type Outcome<T = ()> = std::result::Result<T, Failure>;
@@ -20,13 +22,14 @@ impl Failure {
             message: Some(error.message.clone()),
             hint: usual_hint(error.kind).map(str::to_owned),
             code: error.exit_code(),
+            kind: Some(error.kind),
         }
     }
 
     /// The output has told it.
     #[must_use]
     pub fn silent(code: u8) -> Self {
-        Self { message: None, hint: None, code }
+        Self { message: None, hint: None, code, kind: None }
     }
 
     #[must_use]

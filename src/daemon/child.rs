@@ -31,6 +31,7 @@ pub fn start(command: &[OsString], env: &[(&str, OsString)]) -> Outcome<Child> {
             message: Some(format!("{}: {why}", program.display())),
             hint: None,
             code: if missing { NOT_FOUND } else { NOT_EXECUTABLE },
+            kind: None,
         }
     })
 }

@@ -2,6 +2,7 @@
 
 mod child;
 mod dirty;
+mod ground;
 mod guard;
 mod logging;
 mod mcp;
@@ -14,6 +15,7 @@ mod run;
 mod serve;
 mod signals;
 mod spawn;
+mod watched;
 
 use std::process::ExitCode;
 
@@ -94,10 +96,11 @@ fn start(cli: Cli) -> Outcome<u8> {
     if let Command::Run(RunArgs { mount, .. }) | Command::Mount(MountArgs { mountpoint: mount, .. }) = &cli.command {
         mountpoint::refuse_own_ground(&settings, mount)?;
     }
-    if let Command::Run(_) = &cli.command {
+    let entered = match &cli.command {
         // Before any thread exists: a namespace is entered by a process of one thread alone.
-        namespace::enter_if_needed()?;
-    }
+        Command::Run(args) if !args.watch => namespace::enter_if_needed(),
+        _ => Ok(()),
+    };
     if let Command::Mount(args) = &cli.command
         && !args.foreground
         && !args.daemon
@@ -105,6 +108,10 @@ fn start(cli: Cli) -> Outcome<u8> {
         return spawn::daemon(args).map(|()| 0);
     }
     logging::start(&settings, &cli.command)?;
+    if let Err(e) = entered {
+        // Mounting says that it is not permitted, and the folder is watched instead.
+        tracing::debug!(error = %e, "no namespace to mount in");
+    }
     let runtime = runtime()?;
     let actor = Actor { door: door(&cli.command), who: own_name() };
     let outcome = runtime.block_on(audit::scope(actor, dispatch(settings, cli.command)));

@@ -51,7 +51,8 @@ pub struct Live {
     recovery: JoinHandle<()>,
 }
 
-struct Links {
+/// The listener that serves links beside what it is served for.
+pub struct Links {
     /// The address, when another program has it: they are served once that ends.
     taken: Option<SocketAddr>,
     stop: CancellationToken,
@@ -67,13 +68,7 @@ impl Live {
         session: Option<SessionName>,
         place: Mountpoint,
     ) -> Outcome<Self> {
-        let http = match context.settings.http(args.http.http) {
-            Http::On(addr) => Some(certain_port(addr)?),
-            Http::Off => None,
-        };
-        if let Some(addr) = http {
-            context.settings.serve_at(addr, args.http.server.tls_cert.is_some());
-        }
+        let http = links_at(context, args)?;
         let store = match context.open().await {
             Ok(store) => store,
             Err(e) => {
@@ -101,11 +96,14 @@ impl Live {
 
     /// Says so when another program has the address where links would be served.
     pub fn note_taken_address(&self, context: &Context) {
-        if let Some(taken) = self.http.as_ref().and_then(|l| l.taken) {
-            context.output.note(&format!(
-                "{taken} is taken by another program: links lead nowhere until it ends; --http ADDR chooses another address"
-            ));
+        if let Some(links) = &self.http {
+            links.note_taken_address(context);
         }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        self.place.path()
     }
 
     async fn on(
@@ -297,7 +295,16 @@ impl Live {
 }
 
 impl Links {
-    async fn end(self) {
+    /// Says so when another program has the address where links would be served.
+    pub fn note_taken_address(&self, context: &Context) {
+        if let Some(taken) = self.taken {
+            context.output.note(&format!(
+                "{taken} is taken by another program: links lead nowhere until it ends; --http ADDR chooses another address"
+            ));
+        }
+    }
+
+    pub async fn end(self) {
         self.stop.cancel();
         match tokio::time::timeout(HTTP_END, self.task).await {
             Ok(Ok(Ok(()))) => {}
@@ -348,8 +355,22 @@ async fn adopt(context: &Context, store: &Store, session: Option<&SessionName>, 
     Ok(())
 }
 
+/// Where links are to be served, which the settings know from here on.
+///
+/// # Errors
+/// `Invalid` when the address is not of this host.
+pub fn links_at(context: &mut Context, args: &MountingArgs) -> Result<Option<SocketAddr>> {
+    let Http::On(addr) = context.settings.http(args.http.http) else { return Ok(None) };
+    let addr = certain_port(addr)?;
+    context.settings.serve_at(addr, args.http.server.tls_cert.is_some());
+    Ok(Some(addr))
+}
+
 /// An address that can never be bound is an error if it was asked for, else a remark.
-async fn start_links(
+///
+/// # Errors
+/// Of the listener, and of a certificate that cannot be used.
+pub async fn start_links(
     context: &Context,
     args: &MountingArgs,
     store: &Arc<Store>,

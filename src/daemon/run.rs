@@ -19,8 +19,7 @@ use crate::cli::settings::Settings;
 use crate::cli::steps::full;
 use crate::cli::{Context, session_or_fresh};
 use crate::daemon::child;
-use crate::daemon::mounted::Live;
-use crate::daemon::mountpoint::Mountpoint;
+use crate::daemon::ground::Ground;
 use crate::daemon::signals::Signals;
 use crate::engine::store::Store;
 
@@ -34,23 +33,22 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
     if fresh {
         context.output.note(&format!("session {session}"));
     }
-    let place = Mountpoint::prepare(&args.mount, true, args.mounting.adopt)?;
-    let mut env = environment(&context.settings, &session, place.path());
-    let live = Live::start(&mut context, &args.mounting, Some(session.clone()), place).await?;
+    let ground = Ground::start(&mut context, &args, &session).await?;
+    let mut env = environment(&context.settings, &session, ground.path());
     // Runs side by side are the normal case, and standard error is the command's.
     if args.mounting.http.http.is_some() {
-        live.note_taken_address(&context);
+        ground.note_taken_address(&context);
     }
-    if let Err(e) = refuse_sealed(&live.store, &session).await {
-        let (store, _) = live.finish(&context, &signals).await;
+    if let Err(e) = refuse_sealed(ground.store(), &session).await {
+        let (store, _) = ground.finish(&context, &signals).await;
         store.close().await?;
         return Err(e.into());
     }
 
-    match begin(&live.store, &session, &args).await {
+    match begin(ground.store(), &session, &args).await {
         Ok(more) => env.extend(more),
         Err(e) => {
-            let (store, _) = live.finish(&context, &signals).await;
+            let (store, _) = ground.finish(&context, &signals).await;
             store.end_run().await?;
             store.close().await?;
             return Err(e.into());
@@ -60,7 +58,7 @@ pub async fn run(settings: Settings, args: RunArgs) -> Outcome<u8> {
         Ok(mut child) => child::wait(&mut child, &signals).await.map_err(Failure::from),
         Err(failure) => Err(failure),
     };
-    let (store, mut stored) = live.finish(&context, &signals).await;
+    let (store, mut stored) = ground.finish(&context, &signals).await;
     stored = stored.and(store.end_run().await);
     let code = match ended {
         Ok(code) => code,

@@ -53,7 +53,7 @@ pub fn daemon(args: &MountArgs) -> Outcome {
     {
         let (message, hint) = rest.split_once('\n').unwrap_or((rest, ""));
         let some = |s: &str| (!s.trim().is_empty()).then(|| s.trim().to_owned());
-        return Err(Failure { message: some(message), hint: some(hint), code });
+        return Err(Failure { message: some(message), hint: some(hint), code, kind: None });
     }
     // It ended before it could speak on the pipe: then its standard error was still ours.
     let status = child.wait().map_err(|e| failed("the daemon cannot be waited for", e))?;

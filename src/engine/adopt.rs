@@ -89,7 +89,7 @@ impl Store {
         }
     }
 
-    async fn make_link(&self, parent: crate::artifact::ids::Ino, name: Name, target: Vec<u8>) -> Result<()> {
+    pub(crate) async fn make_link(&self, parent: crate::artifact::ids::Ino, name: Name, target: Vec<u8>) -> Result<()> {
         let first = self.catalog.reserve(2).await?;
         let (uid, gid) = owner();
         let node = NewNode {

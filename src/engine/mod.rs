@@ -9,6 +9,7 @@ pub mod browse;
 pub(crate) mod claims;
 pub mod clock;
 pub mod failpoints;
+pub mod folder;
 pub mod gc;
 pub mod ingest;
 pub mod keys;

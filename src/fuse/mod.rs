@@ -175,7 +175,7 @@ fn explain(e: &std::io::Error, mountpoint: &std::path::Path) -> Error {
     let at = mountpoint.display();
     if !std::path::Path::new("/dev/fuse").exists() {
         return Error::new(
-            Kind::Internal,
+            Kind::NoMount,
             "/dev/fuse is missing: load the kernel module 'fuse', or give the container '--device /dev/fuse --cap-add SYS_ADMIN'",
         );
     }
@@ -184,7 +184,7 @@ fn explain(e: &std::io::Error, mountpoint: &std::path::Path) -> Error {
             Error::not_found(format!("{at}: no such directory (or fusermount3 is not installed)"))
         }
         std::io::ErrorKind::PermissionDenied => Error::new(
-            Kind::Forbidden,
+            Kind::NoMount,
             format!(
                 "{at}: not permitted to mount ({e}): run as root, install fuse3 (fusermount3), or give the container '--device /dev/fuse --cap-add SYS_ADMIN'"
             ),

@@ -104,6 +104,7 @@ fn code(kind: Kind) -> &'static str {
         | Kind::TooManyLinks
         | Kind::NoSuchAddress
         | Kind::Unsupported
+        | Kind::NoMount
         | Kind::BadHandle => "invalid_request",
         Kind::StoreUnavailable | Kind::TimedOut => "store_unavailable",
         Kind::NoSpace => "no_space",

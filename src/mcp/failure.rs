@@ -22,7 +22,7 @@ pub fn retry(kind: Kind) -> Retry {
         Kind::StoreUnavailable | Kind::TimedOut => Retry::After(10),
         Kind::Busy => Retry::After(1),
         Kind::Internal => Retry::After(30),
-        Kind::Sealed | Kind::Corrupt | Kind::Forbidden | Kind::Unsupported => Retry::Never,
+        Kind::Sealed | Kind::Corrupt | Kind::Forbidden | Kind::Unsupported | Kind::NoMount => Retry::Never,
         _ => Retry::Changed,
     }
 }

@@ -32,6 +32,7 @@ mod supervised;
 mod torn;
 mod tree;
 mod types;
+mod watch;
 mod writers;
 
 /// One test a configuration for each scenario, a `fn(&TestMount)` on a mounted session `s1`. `every version:` before them:
