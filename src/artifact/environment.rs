@@ -5,7 +5,7 @@
 
 use super::error::Error;
 use super::metadata::{Metadata, check_label};
-use super::provenance::bounded;
+use super::provenance::{bounded, traceparent};
 use super::record::Labels;
 use super::time::Ttl;
 
@@ -19,6 +19,7 @@ pub struct Environment {
     pub ttl: Option<String>,
     pub idempotency_key: Option<String>,
     pub metadata: Metadata,
+    pub traceparent: Option<String>,
     /// Variables that are out of limits.
     pub left_out: Vec<(String, Error)>,
 }
@@ -43,6 +44,7 @@ pub fn read<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Environment 
             "OUTPUTFS_AGENT_ID" => text(&mut env.agent_id),
             "ARTIFACTA_AGENT_ID" => text(&mut agent),
             "OUTPUTFS_IDEMPOTENCY_KEY" => text(&mut env.idempotency_key),
+            "TRACEPARENT" => env.traceparent = traceparent(value),
             "OUTPUTFS_TTL" | "ARTIFACTA_TTL" => match value.parse::<Ttl>() {
                 Ok(_) if name == "OUTPUTFS_TTL" => env.ttl = Some(value.to_owned()),
                 Ok(_) => ttl = Some(value.to_owned()),
@@ -80,6 +82,7 @@ impl Environment {
         labels.environment = self.metadata;
         labels.env_agent_id = self.agent_id;
         labels.env_ttl = self.ttl;
+        labels.provenance.traceparent = self.traceparent;
         labels.idempotency_key = labels.idempotency_key.take().or(self.idempotency_key);
     }
 }
@@ -101,6 +104,7 @@ mod tests {
                 ("OUTPUTFS_TTL", "x"),
                 ("ARTIFACTA_TTL", "7d"),
                 ("OUTPUTFS_IDEMPOTENCY_KEY", &long),
+                ("TRACEPARENT", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             ]
             .into_iter(),
         );
@@ -114,6 +118,8 @@ mod tests {
         env.label(&mut labels);
         assert_eq!(labels.environment.get("stage"), Some("final"));
         assert_eq!(labels.environment.0.len(), 1);
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(labels.provenance.traceparent.as_deref(), Some(trace));
         assert_eq!(labels.env_agent_id.as_deref(), Some("a1"));
         assert_eq!(labels.env_ttl.as_deref(), Some("7d"));
         assert_eq!(labels.idempotency_key.as_deref(), Some("said"));

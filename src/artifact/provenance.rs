@@ -32,6 +32,9 @@ pub struct Provenance {
     /// Tells the process, from its last `exec` on, from every other that ever ran. Not shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
+    /// The trace in which it was written, as W3C Trace Context (§3.2) has it in `TRACEPARENT` or the header `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// The `outputfs run` that it was part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
@@ -50,6 +53,19 @@ impl Provenance {
         let executable = self.executable.as_ref()?;
         Some(self.uid.map_or_else(|| executable.clone(), |uid| format!("{executable}, uid {uid}")))
     }
+}
+
+/// A `traceparent` that can be followed (W3C Trace Context §3.2.2); whoever gets another ignores it (§4.3).
+#[must_use]
+pub fn traceparent(text: &str) -> Option<String> {
+    let hex = |part: &str, len| part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<_> = text.trim().split('-').collect();
+    let [version, trace, parent, flags, ..] = parts[..] else { return None };
+    // A later version may say more; of the first there are four parts.
+    let whole = hex(version, 2) && version != "ff" && (version != "00" || parts.len() == 4);
+    let named = hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let real = trace.bytes().any(|b| b != b'0') && parent.bytes().any(|b| b != b'0');
+    (whole && named && real).then(|| format!("{version}-{trace}-{parent}-{flags}"))
 }
 
 /// `text`, cut to what is kept.
@@ -122,6 +138,28 @@ pub fn script_of(words: &[impl AsRef<str>]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_is_taken_that_can_be_followed() {
+        let whole = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(traceparent(whole).as_deref(), Some(whole));
+        assert_eq!(
+            traceparent(&whole.replacen("00", "01", 1).replace("-01", "-01-more")).map(|t| t.len()),
+            Some(whole.len())
+        );
+        for bad in [
+            "",
+            "00",
+            &whole.to_uppercase(),
+            &format!("{whole}-more"),
+            &whole.replacen("00", "ff", 1),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(traceparent(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn scripts_of_interpreters() {

@@ -9,9 +9,11 @@ use crate::artifact::name::{SessionName, TenantName};
 use crate::artifact::time::Ttl;
 use crate::cli::value::{self, Condition, Keep, Meta, Moment};
 
+mod doctor;
 mod http;
 mod limits;
 mod run;
+pub use doctor::DoctorArgs;
 pub use http::{HttpArgs, KeyCommand, KeySub, McpAccessArg, McpArgs, ServeArgs, ServerArgs};
 pub use limits::{ByArg, LogArgs, QuotaArgs, QuotaCommand, QuotaSub, UsageArgs};
 pub use run::RunArgs;
@@ -224,7 +226,7 @@ pub enum Command {
     /// Check that the whole store is consistent
     Check(CheckArgs),
     /// Examine this machine and the store
-    Doctor,
+    Doctor(DoctorArgs),
     /// Mounts, and what is not stored yet
     Status,
     /// Serve links alone, without a mount

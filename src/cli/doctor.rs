@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::doctor::{Check, examine};
-use crate::cli::Context;
+use crate::cli::args::DoctorArgs;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::Grid;
+use crate::cli::{Context, bundle};
 
-pub async fn run(context: &Context) -> Outcome {
+pub async fn run(context: &Context, args: &DoctorArgs) -> Outcome {
     let mut checks = vec![check("FUSE device", fuse_device), check("mounting", may_mount)];
     let started = Instant::now();
     let mut code = 0;
+    let mut opened = None;
     match context.open_light().await {
         Err(e) => {
             code = e.exit_code();
@@ -29,10 +31,18 @@ pub async fn run(context: &Context) -> Outcome {
                 code = 3;
             }
             checks.extend(found);
+            opened = Some(store);
         }
     }
     let ok = checks.iter().all(|c| c.ok);
     let items: Vec<_> = checks.iter().map(to_json).collect();
+    if let Some(to) = &args.bundle {
+        let names = bundle::write(to, &context.settings, opened.as_deref(), &items).await?;
+        let (to, names) = (to.display(), names.join(", "));
+        context
+            .output
+            .note(&format!("{to} holds {names}: look into it before you send it, names of yours may be left"));
+    }
     context.output.list(&items, || {
         let mut grid = Grid::new(&["CHECK", "", "TOOK", "WHAT WAS FOUND"], &[2]);
         for c in &checks {

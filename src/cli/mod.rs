@@ -2,6 +2,7 @@
 //! listener of its own (those are in `daemon`, which may use the other adapters).
 
 pub mod args;
+mod bundle;
 pub mod busy;
 mod check;
 mod check_ignore;
@@ -22,6 +23,7 @@ pub mod progress;
 mod pull;
 pub mod push;
 mod quota;
+mod redact;
 mod restore;
 mod revoke;
 mod rm;
@@ -139,7 +141,7 @@ pub async fn execute(context: &Context, command: Command) -> Outcome {
         Command::Gc(args) => gc::run(context, &args).await,
         Command::Verify(args) => verify::run(context, args).await,
         Command::Check(args) => check::run(context, &args).await,
-        Command::Doctor => doctor::run(context).await,
+        Command::Doctor(args) => doctor::run(context, &args).await,
         Command::Steps(args) => steps::run(context, args).await,
         Command::Log(args) => log::run(context, args).await,
         Command::Quota(args) => quota::run(context, args.command).await,

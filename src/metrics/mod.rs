@@ -164,7 +164,42 @@ fn histograms(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Histogra
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// A dashboard or an alert over a name that nobody counts shows nothing and never fires.
+    #[test]
+    fn dashboard_and_alerts_ask_for_what_there_is() {
+        let all = Instruments::new();
+        // One with labels is told once it has counted.
+        all.requests.with_label_values(&["GET", "200"]).inc();
+        all.http_bytes.with_label_values(&["in"]).inc();
+        all.previews.with_label_values(&["made"]).inc();
+        all.connections_cut.with_label_values(&["head"]).inc();
+        all.commits.with_label_values(&["new"]).inc();
+        all.store_seconds.with_label_values(&["put"]).observe(1.0);
+        all.store_bytes.with_label_values(&["in"]).inc();
+        all.store_errors.with_label_values(&["put"]).inc();
+        let told = all.text();
+        let known: BTreeSet<_> =
+            told.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split(['{', ' ']).next()).collect();
+        let mut asked = BTreeSet::new();
+        for text in
+            [include_str!("../../scripts/operate/grafana.json"), include_str!("../../scripts/operate/alerts.yml")]
+        {
+            for (at, _) in text.match_indices("outputfs_") {
+                let rest = &text[at..];
+                asked
+                    .insert(&rest[..rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len())]);
+            }
+        }
+        let unknown: Vec<_> = asked.difference(&known).collect();
+        assert!(unknown.is_empty(), "{unknown:?} are asked for and not told: {known:?}");
+        let bare = |name: &&str| !["_bucket", "_sum", "_count"].iter().any(|end| name.ends_with(end));
+        let unseen: Vec<_> = known.iter().filter(|name| bare(name) && !asked.contains(**name)).collect();
+        assert!(unseen.len() <= 3, "neither shown nor watched: {unseen:?}");
+    }
 
     #[test]
     fn what_was_counted_is_told() {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod config;
+mod doctor;
 mod files;
 mod help;
 mod ignore;

@@ -19,6 +19,7 @@ use super::{invalid, problem};
 use crate::artifact::key::ApiKey;
 use crate::artifact::metadata::{Metadata, Provenance, VALUE_MAX, check_content_type};
 use crate::artifact::name::SessionName;
+use crate::artifact::provenance::traceparent;
 use crate::artifact::record::Labels;
 use crate::artifact::time::{Timestamp, Ttl};
 use crate::engine::turns::Turn;
@@ -163,7 +164,11 @@ pub fn labels(app: &App, body: LabelsBody, headers: &HeaderMap) -> Result<(Optio
         ttl,
         content_type,
         idempotency_key: idempotency_key(headers)?,
-        provenance: Provenance { door: String::from("http"), ..Provenance::default() },
+        provenance: Provenance {
+            door: String::from("http"),
+            traceparent: headers.get("traceparent").and_then(|v| v.to_str().ok()).and_then(traceparent),
+            ..Provenance::default()
+        },
         ..Labels::default()
     };
     Ok((session, labels))
