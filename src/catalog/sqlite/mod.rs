@@ -28,6 +28,7 @@ mod find;
 mod guard;
 mod labels;
 mod links;
+mod log_file;
 mod make;
 mod paths;
 mod quotas;
