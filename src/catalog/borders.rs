@@ -43,7 +43,7 @@ pub trait Borders: Send + Sync + 'static {
     /// All of the tree comes into being, or nothing of it. Durable when it returns.
     ///
     /// # Errors
-    /// Of [`super::Catalog::make`], [`super::Catalog::commit`] and [`super::Catalog::rename`].
+    /// Of [`super::Tree::make`], [`super::Artifacts::commit`] and [`super::Tree::rename`].
     async fn graft(&self, origin: Origin, graft: Graft) -> Result<Grafted, CommitError>;
     /// Removes a name and all that is below it: the artifacts go to the trash. Answers what lost a name.
     ///

@@ -1,12 +1,13 @@
-//! The catalog: what exists. A trait whose methods are domain transactions, and its implementations.
+//! The catalog: what exists. Traits whose methods are domain transactions, one for each of its users' concerns, and their implementation
+//! for two engines.
 //!
 //! # Contract (checked by `tests/contract/catalog.rs` for every implementation)
 //! - **Each method is one transaction**: it happens wholly or not at all, and transactions are linearizable
 //!   across all processes that share the catalog.
-//! - **Durability.** [`Catalog::commit`] (unless [`Commit::durable`] is false), [`Catalog::restore`], [`Catalog::seal`], [`Catalog::sync`],
-//!   [`Catalog::trash_recovered`], [`Catalog::reserve`], [`Catalog::set_expiry`], [`Catalog::forget_provisional`] and every
+//! - **Durability.** [`Artifacts::commit`] (unless [`Commit::durable`] is false), [`Artifacts::restore`], [`Sessions::seal`], [`Tree::sync`],
+//!   [`Artifacts::trash_recovered`], [`Tree::reserve`], [`Artifacts::set_expiry`], [`Blobs::forget_provisional`] and every
 //!   link change are on stable storage when they return. Namespace changes (`mkdir`, `rename`, …), labels and
-//!   [`Catalog::settled`] are atomic and ordered at once, and on stable storage after the next durable call of any
+//!   [`Blobs::settled`] are atomic and ordered at once, and on stable storage after the next durable call of any
 //!   process, as on a journaling disk.
 //! - **Sealing.** Every method that would change a sealed session fails with [`Kind::Sealed`], checked inside
 //!   the transaction. Exceptions: links, and a later expiry.
@@ -18,35 +19,45 @@
 //!
 //! [`Kind::Sealed`]: crate::artifact::Kind::Sealed
 
+pub mod artifacts;
 pub mod attempts;
 pub mod audit;
+pub mod blobs;
 pub mod borders;
-pub mod doors;
+pub mod changes;
 pub mod guard;
+pub mod links;
 pub mod postgres;
 pub mod quotas;
+pub mod records;
+pub mod sessions;
 pub mod sql;
 pub mod sqlite;
+pub mod tree;
 pub mod upkeep;
 
-use std::time::Duration;
-
-use async_trait::async_trait;
-use bytes::Bytes;
-
-use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, BlobHash, Ino, MountId, SessionId, TenantId};
-use crate::artifact::metadata::Defaults;
-use crate::artifact::name::{Name, SessionName, TenantName};
-use crate::artifact::query::{Page, Query, Usage};
-use crate::artifact::record::{
-    Artifact, Blob, Chunks, DirEntry, Labels, Link, LinkTarget, Manifest, Node, NodeKind, Session, SessionSummary,
-    StoreState, Tenant,
-};
+use crate::artifact::name::Name;
+use crate::artifact::record::{Artifact, Chunks, Labels, NodeKind};
 use crate::artifact::step::AttemptId;
 use crate::artifact::time::Timestamp;
+use bytes::Bytes;
 
-/// Who asks for a change: it does not hear of its own changes from [`Catalog::changes`].
+pub use artifacts::Artifacts;
+pub use attempts::Attempts;
+pub use audit::Audit;
+pub use blobs::Blobs;
+pub use borders::Borders;
+pub use changes::Changes;
+pub use guard::Guards;
+pub use links::Links;
+pub use quotas::Quotas;
+pub use records::Records;
+pub use sessions::Sessions;
+pub use tree::Tree;
+pub use upkeep::Upkeep;
+
+/// Who asks for a change: it does not hear of its own changes from [`Changes::changes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin(pub MountId);
 
@@ -56,7 +67,7 @@ impl Origin {
     pub const NOBODY: Origin = Origin(MountId(ulid::Ulid::nil()));
 }
 
-/// A new directory, symlink, fifo, socket or device. (Files come into being by [`Catalog::commit`].)
+/// A new directory, symlink, fifo, socket or device. (Files come into being by [`Artifacts::commit`].)
 #[derive(Clone, Debug)]
 pub struct NewNode {
     pub ino: Ino,
@@ -109,7 +120,7 @@ pub struct Birth {
 /// that a program has seen. `None`: unknown, then times are the commit's own and every block counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileStat {
-    /// Only with a birth: later changes come by [`Catalog::set_attributes`].
+    /// Only with a birth: later changes come by [`Tree::set_attributes`].
     pub atime: Option<Timestamp>,
     pub ctime: Option<Timestamp>,
     /// When the name came to be: what the directory's times become, unless it has changed since.
@@ -147,10 +158,10 @@ pub struct Commit {
     pub hash: BlobHash,
     pub size: u64,
     pub chunks: Chunks,
-    /// Where hashing goes on when bytes are appended to these: see [`Catalog::midstate`].
+    /// Where hashing goes on when bytes are appended to these: see [`Blobs::midstate`].
     pub midstate: Option<Vec<u8>>,
     pub bytes: Payload,
-    /// [`upkeep::Upkeep::deletions`] before the bytes were first put anywhere: what was deleted since is put again.
+    /// [`Upkeep::deletions`] before the bytes were first put anywhere: what was deleted since is put again.
     pub begun: u64,
     /// What the bytes alone look like ([`crate::artifact::content_type::by_bytes`]); None: they begin as those of the version before.
     /// The name, wherever the file then stands, and `labels.content_type` say better.
@@ -293,7 +304,7 @@ pub struct PendingCount {
     pub bytes: u64,
 }
 
-/// Answer of [`Catalog::check_records`].
+/// Answer of [`Upkeep::check_records`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordCheck {
     pub artifacts: u64,
@@ -301,171 +312,26 @@ pub struct RecordCheck {
     pub faults: Vec<String>,
 }
 
-#[async_trait]
+/// All of a catalog: one trait for each of its users' concerns, none of them large.
 pub trait Catalog:
-    upkeep::Upkeep
-    + borders::Borders
-    + doors::Doors
-    + attempts::Attempts
-    + quotas::Quotas
-    + audit::Audit
-    + guard::Guards
-    + Send
-    + Sync
-    + 'static
+    Artifacts + Attempts + Audit + Blobs + Borders + Changes + Guards + Links + Quotas + Records + Sessions + Tree + Upkeep
 {
-    // ---- reading: one row ----------------------------------------------------------------------------
-    /// The tenant of that name, created at the first asking.
-    async fn tenant(&self, name: &TenantName, now: Timestamp) -> Result<Tenant>;
-    async fn session(&self, tenant: TenantId, name: &SessionName) -> Result<Option<Session>>;
-    async fn session_by_id(&self, id: SessionId) -> Result<Option<Session>>;
-    async fn lookup(&self, parent: Ino, name: &Name, now: Timestamp) -> Result<Option<Node>>;
-    async fn node(&self, ino: Ino, now: Timestamp) -> Result<Option<Node>>;
-    /// The parent directory and name of `ino` (of a hard-linked file: its oldest name).
-    async fn place(&self, ino: Ino) -> Result<Option<(Ino, Name)>>;
-    /// Every parent directory and name of `ino`, the oldest first.
-    async fn places(&self, ino: Ino) -> Result<Vec<(Ino, Name)>>;
-    /// Path of `ino` inside its session, names joined by `/`; empty for the session's root.
-    async fn path(&self, ino: Ino) -> Result<Vec<u8>>;
-    /// Any artifact that still exists (live, superseded, trashed), by ID. Expired ones do not exist.
-    async fn artifact(&self, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Result<Option<Artifact>>;
-    async fn blob(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Blob>>;
-    /// The state of SHA-256 after the blob's last whole chunk, as its first commit gave it. None where it gave none.
-    async fn midstate(&self, tenant: TenantId, hash: BlobHash) -> Result<Option<Vec<u8>>>;
-    /// The `user.*` attributes of a file (its newest artifact's labels) or a directory (its defaults). Of a file,
-    /// `explicit` over `environment` is all of its metadata: what directories gave it is shown as environment.
-    async fn labels(&self, ino: Ino) -> Result<Labels>;
-    /// What `ino` (a directory) and everything above it give to new files, nearest first. Not the tenant's own.
-    async fn defaults(&self, ino: Ino) -> Result<Defaults>;
+}
 
-    // ---- reading: many rows --------------------------------------------------------------------------
-    /// Up to `limit` entries with a cookie above `after`, in cookie order.
-    async fn list(&self, dir: Ino, after: u64, limit: u32, now: Timestamp) -> Result<Vec<DirEntry>>;
-    /// Existing versions of a path, oldest first, the live one included.
-    async fn versions(&self, parent: Ino, name: &Name, now: Timestamp) -> Result<Vec<Artifact>>;
-    /// Artifacts by session, agent, metadata, type, time, life; newest first; keyset-paginated.
-    async fn find(&self, query: &Query, now: Timestamp) -> Result<Page>;
-    async fn sessions(&self, tenant: TenantId, now: Timestamp) -> Result<Vec<SessionSummary>>;
-    async fn usage(&self, tenant: TenantId, now: Timestamp) -> Result<Usage>;
-    /// The highest change number so far.
-    async fn last_change(&self) -> Result<u64>;
-    /// Changes after `seq` that `origin` did not make. Waits up to `wait` for the first, and wakes within
-    /// 50 ms of it whichever process made it. `Err` of kind `NotFound` when the log no longer reaches back to
-    /// `seq`: then everything may have changed.
-    async fn changes(&self, seq: u64, origin: Origin, wait: Duration) -> Result<Vec<Change>>;
-    async fn manifest(&self, session: SessionId) -> Result<Option<Manifest>>;
-
-    // ---- the tree ------------------------------------------------------------------------------------
-    /// Takes `count` numbers for inodes and cookies out of the sequence for ever; returns the first.
-    async fn reserve(&self, count: u64) -> Result<u64>;
-    /// Makes a directory, symlink or special file. A directory in the tenant's root is a session: its name must
-    /// be a [`SessionName`] (`Invalid` else); anything else there is `Reserved`.
-    async fn make(&self, origin: Origin, node: NewNode) -> Result<Node>;
-    /// `mkdir -p`: the directory at `path` below `dirs.root`, and those that had to be made, the highest first; all or none.
-    /// `NotADirectory` where something else stands.
-    async fn make_dirs(&self, origin: Origin, dirs: NewDirs, now: Timestamp) -> Result<(Ino, Vec<(Ino, Name)>)>;
-    /// Finds the session or makes it (mode 0755, owner `uid`:`gid`).
-    async fn ensure_session(
-        &self,
-        origin: Origin,
-        tenant: TenantId,
-        name: &SessionName,
-        uid: u32,
-        gid: u32,
-        now: Timestamp,
-    ) -> Result<Session>;
-    /// A further name for a file or symlink. `CrossSession` between sessions.
-    async fn link(
-        &self,
-        origin: Origin,
-        ino: Ino,
-        parent: Ino,
-        name: Name,
-        cookie: u64,
-        now: Timestamp,
-    ) -> Result<Node>;
-    /// Removes the name of a non-directory. The last name gone, its artifact is trashed.
-    async fn unlink(&self, origin: Origin, parent: Ino, name: &Name, now: Timestamp) -> Result<Removed>;
-    /// Removes an empty directory. A session goes with its root: into the trash if it has held artifacts, else for good.
-    async fn rmdir(&self, origin: Origin, parent: Ino, name: &Name, now: Timestamp) -> Result<Removed>;
-    /// Moves a name, keeping the inode and the artifact's ID, replacing the target atomically as rename(2) says.
-    /// The artifact becomes the newest version of its new path; a replaced one becomes an earlier version of it.
-    /// Renaming a session's directory is `Reserved`. Returns what was replaced.
-    async fn rename(
-        &self,
-        origin: Origin,
-        from: (Ino, &Name),
-        to: (Ino, &Name),
-        mode: RenameMode,
-        cookies: (u64, u64),
-        now: Timestamp,
-    ) -> Result<Option<Removed>>;
-    async fn set_attributes(&self, origin: Origin, ino: Ino, change: AttrChange) -> Result<Node>;
-    /// Everything before is on stable storage when it returns (`fsync` of a directory).
-    async fn sync(&self) -> Result<()>;
-
-    // ---- artifacts -----------------------------------------------------------------------------------
-    /// The one transaction that makes an artifact. In it: seal, quota (`OverQuota`, `FileTooLarge`),
-    /// idempotency key, blob, version, node, labels merged with the directories' defaults, expiry.
-    async fn commit(&self, origin: Origin, commit: Commit) -> std::result::Result<Committed, CommitError>;
-    /// Keeps bytes found in staging after a crash as a trashed artifact of their session, marked recovered.
-    /// Works on sealed sessions' leftovers too: those are dropped, `Ok(None)`.
-    async fn trash_recovered(&self, origin: Origin, commit: Commit) -> Result<Option<Artifact>>;
-    async fn set_labels(&self, origin: Origin, ino: Ino, change: LabelChange, now: Timestamp) -> Result<()>;
-    /// Pins artifacts whose IDs are about to be told: from then on no commit takes their place. Answers those that exist no more, which
-    /// must not be told. Ordered before every later commit of any process; it need not outlast a power failure, which no writer does.
-    async fn pin(&self, ids: Vec<ArtifactId>) -> Result<Vec<ArtifactId>>;
-    /// A new expiry for one artifact (live or not). In a sealed session only a later one.
-    async fn set_expiry(&self, origin: Origin, id: ArtifactId, expires: Option<Timestamp>) -> Result<Artifact>;
-
-    // ---- bytes that are not in the store yet ---------------------------------------------------------
-    /// Blobs, inline or provisional, that wait to be moved into the store: of `mount`, or inline ones of
-    /// anyone with `None`; at most `limit`, oldest first.
-    async fn unsettled(&self, mount: Option<MountId>, limit: u32) -> Result<Vec<Unsettled>>;
-    /// The blob is in the store now: inline bytes and provisional places are dropped. Not durable by itself: whoever
-    /// removes a staging file next calls [`Catalog::forget_provisional`] (or `sync`) first.
-    async fn settled(&self, tenant: TenantId, hash: BlobHash) -> Result<()>;
-    /// The staging file no longer holds these bytes. `Err(Busy)` when an artifact still needs them and
-    /// nothing else holds them: the caller must settle first.
-    async fn forget_provisional(&self, tenant: TenantId, hash: BlobHash, mount: MountId, file: &str) -> Result<()>;
-    /// Artifacts whose state is `pending`.
-    async fn pending(&self, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount>;
-    /// Artifacts whose bytes have still to be moved to their place in the store, those on a local store's disk too.
-    async fn unmoved(&self, session: Option<SessionId>, mount: Option<MountId>) -> Result<PendingCount>;
-    /// Of `mount`'s pending artifacts, and those whose bytes are inline, at most `limit`.
-    async fn waiting(&self, mount: MountId, limit: u32) -> Result<Vec<Artifact>>;
-    async fn store_state(&self, id: ArtifactId) -> Result<Option<StoreState>>;
-
-    // ---- sealing -------------------------------------------------------------------------------------
-    /// Seals: from this transaction on nothing changes. `Busy` while artifacts of the session are pending (settle, then
-    /// again). Idempotent: a sealed session answers its manifest.
-    async fn seal(&self, origin: Origin, session: SessionId, now: Timestamp) -> Result<Manifest>;
-
-    // ---- links ---------------------------------------------------------------------------------------
-    async fn add_link(&self, link: Link) -> Result<()>;
-    async fn link_by_token(&self, token_hash: BlobHash) -> Result<Option<Link>>;
-    /// Links of a target, newest first; all of the tenant with `None`.
-    async fn links(&self, tenant: TenantId, target: Option<LinkTarget>) -> Result<Vec<Link>>;
-    /// Revokes by ID. `NotFound` when there is none; revoking twice is fine.
-    async fn revoke(&self, tenant: TenantId, link_id: &str, now: Timestamp) -> Result<Link>;
-
-    // ---- restore -------------------------------------------------------------------------------------
-    /// Brings a version or a trashed artifact back to its path as a new version with the same bytes and a new
-    /// ID (`id`); the live artifact, if any, becomes an earlier version. Removed directories of the path come back.
-    /// `fresh` is the inode and cookie of a file that has to be made. A live artifact is answered as it is.
-    async fn restore(
-        &self,
-        origin: Origin,
-        artifact: ArtifactId,
-        id: ArtifactId,
-        fresh: (Ino, u64),
-        now: Timestamp,
-    ) -> Result<Artifact>;
-
-    // ---- checking ------------------------------------------------------------------------------------
-    /// One sentence for each broken invariant of the records themselves: links between tree, artifacts and blobs, link
-    /// counts, lives, versions. Reads everything of the tenant in one snapshot.
-    async fn check_records(&self, tenant: TenantId) -> Result<RecordCheck>;
-    /// Blobs that artifacts need, in hash order after `after`: a page of at most `limit`; empty: the end.
-    async fn needed_blobs(&self, tenant: TenantId, after: Option<BlobHash>, limit: u32) -> Result<Vec<Blob>>;
+impl<
+    T: Artifacts
+        + Attempts
+        + Audit
+        + Blobs
+        + Borders
+        + Changes
+        + Guards
+        + Links
+        + Quotas
+        + Records
+        + Sessions
+        + Tree
+        + Upkeep,
+> Catalog for T
+{
 }

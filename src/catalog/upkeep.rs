@@ -5,13 +5,13 @@
 
 use async_trait::async_trait;
 
-use super::{Origin, Removed};
 use crate::artifact::Result;
-use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId, TenantId};
+use crate::artifact::ids::{ArtifactId, BlobHash, Ino, TenantId};
 use crate::artifact::life::Bounds;
-use crate::artifact::name::{Name, SessionName};
-use crate::artifact::record::{Artifact, Session};
+use crate::artifact::name::Name;
+use crate::artifact::record::Session;
 use crate::artifact::time::Timestamp;
+use crate::catalog::RecordCheck;
 
 /// Artifacts that a sweep ended, and the logical bytes of them all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,60 +96,6 @@ pub struct ExpiredName {
 
 #[async_trait]
 pub trait Upkeep: Send + Sync + 'static {
-    /// As [`super::Catalog::unlink`]; the trash remembers `by`.
-    async fn unlink_by(
-        &self,
-        origin: Origin,
-        parent: Ino,
-        name: &Name,
-        by: Option<String>,
-        now: Timestamp,
-    ) -> Result<Removed>;
-
-    /// Unlinks what is below the directory, at most `limit` names, deepest first; the directory stays.
-    ///
-    /// # Errors
-    /// `NotFound`, `NotADirectory`, `Sealed`: then nothing happened.
-    async fn clear(&self, origin: Origin, dir: Ino, limit: u32, now: Timestamp) -> Result<Cleared>;
-
-    /// As [`super::Catalog::restore`] of a deleted artifact, but to the name `to` in its session: a file that stands there gets
-    /// a new version.
-    async fn restore_to(
-        &self,
-        origin: Origin,
-        artifact: ArtifactId,
-        to: (Ino, &Name),
-        id: ArtifactId,
-        fresh: (Ino, u64),
-        now: Timestamp,
-    ) -> Result<Artifact>;
-
-    /// Sessions in the trash, the last removed first.
-    async fn removed_sessions(&self, tenant: TenantId) -> Result<Vec<Session>>;
-    /// Brings back a session that is in the trash, under `name` if one is given, and one page of what was deleted with it: as many
-    /// files as `ids`. `since` is what the page before answered. Durable.
-    ///
-    /// # Errors
-    /// `Exists` when the name is taken; `NotFound`.
-    async fn restore_session(
-        &self,
-        origin: Origin,
-        session: SessionId,
-        name: Option<SessionName>,
-        ids: Vec<ArtifactId>,
-        since: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<Revived>;
-
-    /// Names whose files' expiry lies after `after` and up to `until`, by expiry; at most `limit`.
-    async fn expired_names(
-        &self,
-        tenant: TenantId,
-        after: Timestamp,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<ExpiredName>>;
-
     /// Ends artifacts as `bounds` says, at most `limit` of each cause: their names and records go, their blobs may become
     /// garbage. One whose bytes are not in the store yet waits.
     async fn sweep(&self, tenant: TenantId, bounds: Bounds, limit: u32) -> Result<Swept>;
@@ -158,7 +104,6 @@ pub trait Upkeep: Send + Sync + 'static {
     /// Ends those of `ids` that are in the trash, and the earlier versions of a path at which nothing is left that could be
     /// restored (counted as pruned), but for those that a link pins. Durable.
     async fn purge(&self, tenant: TenantId, ids: Vec<ArtifactId>, now: Timestamp) -> Result<Swept>;
-
     /// Blobs that lost an artifact since they were last looked at, needed or not; at most `limit`.
     async fn suspects(&self, tenant: TenantId, limit: u32) -> Result<Vec<BlobHash>>;
     /// Of these, those whose artifact was replaced within the version window; at most `limit`.
@@ -192,9 +137,11 @@ pub trait Upkeep: Send + Sync + 'static {
     /// Condemned blobs that somebody still reads: their grace period begins anew.
     async fn hold(&self, tenant: TenantId, hashes: Vec<BlobHash>, now: Timestamp) -> Result<u64>;
     async fn garbage(&self, tenant: TenantId, before: Timestamp) -> Result<Garbage>;
-
     /// Gives back the disk space of what makes writing fast, as far as nobody else uses it. For the end of a process.
     async fn shrink(&self) -> Result<()>;
     /// Gives the disk a part of the room that is kept for the catalog, for files without which nothing could be freed.
     async fn give_room(&self) -> Result<()>;
+    /// One sentence for each broken invariant of the records themselves: links between tree, artifacts and blobs, link
+    /// counts, lives, versions. Reads everything of the tenant in one snapshot.
+    async fn check_records(&self, tenant: TenantId) -> Result<RecordCheck>;
 }

@@ -161,7 +161,7 @@ fn month(now: Timestamp) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::catalog::doors::KeyUse;
+    use crate::catalog::records::KeyUse;
     use crate::engine::store_state::Meter;
 
     use super::*;

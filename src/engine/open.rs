@@ -94,7 +94,7 @@ async fn open(config: &StoreConfig, staging: bool) -> Result<Arc<Store>> {
     let clock = config.clock.clone();
     let options = SqliteOptions { versions: config.options.versions, now: Some(Arc::new(move || clock.now())) };
     let catalog = blocking(move || SqliteCatalog::open(&path, options)).await?;
-    let tenant = crate::catalog::Catalog::tenant(&*catalog, &config.tenant, config.clock.now()).await?;
+    let tenant = crate::catalog::Sessions::tenant(&*catalog, &config.tenant, config.clock.now()).await?;
     if !state.is_read_only() {
         let (at, name) = (state.clone(), config.tenant.clone());
         // A disk without inodes is no reason not to look at what is there.

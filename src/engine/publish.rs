@@ -4,7 +4,7 @@ use crate::artifact::ids::ArtifactId;
 use crate::artifact::link::LinkToken;
 use crate::artifact::record::{Link, LinkTarget};
 use crate::artifact::{Kind, Result};
-use crate::catalog::doors::Publication;
+use crate::catalog::records::Publication;
 use crate::engine::store::Store;
 
 /// What is said about a page.

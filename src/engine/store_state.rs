@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::ids::BlobHash;
 use crate::artifact::time::Timestamp;
 use crate::blob::reader::ReadContent;
-use crate::catalog::doors::KeyUse;
+use crate::catalog::records::KeyUse;
 
 /// Staging files of `push`: private to this process, so that nobody changes them after they were hashed.
 pub(crate) const STAGED_PREFIX: &str = "push-";

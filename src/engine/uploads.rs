@@ -18,7 +18,7 @@ use crate::artifact::name::SessionName;
 use crate::artifact::record::{Artifact, Labels};
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::BlobKey;
-use crate::catalog::doors::Upload;
+use crate::catalog::records::Upload;
 use crate::catalog::{Committed, Outcome};
 use crate::engine::receive::{Received, checked_path};
 use crate::engine::store::{Store, blocking};

@@ -7,7 +7,7 @@ use crate::artifact::quota::{Quota, Room};
 use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::doors::{Publication, Upload};
+use crate::catalog::records::{Publication, Upload};
 use crate::catalog::sql::{self, Connection, OptionalExtension, Row, params};
 
 const UPLOAD: &str = "SELECT id, tenant, session, filename, size, labels, created, expires, artifact FROM uploads";

@@ -8,7 +8,7 @@ use crate::artifact::link::LinkToken;
 use crate::artifact::name::display_bytes;
 use crate::artifact::record::Artifact;
 use crate::artifact::visible::visible;
-use crate::catalog::doors::Publication;
+use crate::catalog::records::Publication;
 use crate::http::App;
 use crate::http::errors::Problem;
 use crate::http::media::Media;

@@ -9,7 +9,8 @@ use outputfs::artifact::ids::{ArtifactId, Ino, MountId};
 use outputfs::artifact::record::{BlobPlace, Chunks, Labels};
 use outputfs::artifact::time::Timestamp;
 use outputfs::catalog::sqlite::{SqliteCatalog, SqliteOptions};
-use outputfs::catalog::{Birth, Catalog, Commit, FileStat, Origin, Payload};
+use outputfs::catalog::{Artifacts as _, Blobs as _, Sessions as _, Tree as _};
+use outputfs::catalog::{Birth, Commit, FileStat, Origin, Payload};
 use ulid::Ulid;
 
 use super::world::{START, hash, name};

@@ -14,6 +14,7 @@ use outputfs::artifact::record::{Artifact, Chunks, Labels, Node, NodeKind, Sessi
 use outputfs::artifact::time::Timestamp;
 use outputfs::artifact::versions::Rules;
 use outputfs::artifact::{Kind, Result};
+use outputfs::catalog::Sessions as _;
 use outputfs::catalog::postgres::Place;
 use outputfs::catalog::quotas::Quotas;
 use outputfs::catalog::sqlite::{SqliteCatalog, SqliteOptions};

@@ -2,7 +2,7 @@
 //! pages, and a place for artifacts without a session.
 //!
 //! # Contract
-//! - Every change is durable when its method returns, but for [`Doors::meter`], which a power failure may undo.
+//! - Every change is durable when its method returns, but for [`Records::meter`], which a power failure may undo.
 //! - **The loose session** of a tenant holds artifacts that were stored without a session. Its name is empty, no directory
 //!   shows it and no list of sessions names it; its artifacts have no session's name, and the first name of their path,
 //!   which keeps them apart, is not shown.
@@ -13,7 +13,7 @@ use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, TenantId};
 use crate::artifact::key::ApiKey;
 use crate::artifact::name::SessionName;
-use crate::artifact::record::{Artifact, Labels, Session};
+use crate::artifact::record::Labels;
 use crate::artifact::time::Timestamp;
 
 /// Bytes that a client announced, to put them into the store itself.
@@ -59,8 +59,7 @@ pub struct KeyUse {
 }
 
 #[async_trait]
-pub trait Doors: Send + Sync + 'static {
-    // ---- keys ----------------------------------------------------------------------------------------
+pub trait Records: Send + Sync + 'static {
     async fn add_key(&self, key: ApiKey) -> Result<()>;
     /// Also a revoked one.
     async fn key(&self, id: &str) -> Result<Option<ApiKey>>;
@@ -74,22 +73,8 @@ pub trait Doors: Send + Sync + 'static {
     async fn meter(&self, tenant: TenantId, month: u32, uses: Vec<KeyUse>) -> Result<()>;
     /// Requests of that month.
     async fn metered(&self, tenant: TenantId, month: u32) -> Result<u64>;
-
-    // ---- secrets -------------------------------------------------------------------------------------
     /// The secret of that name: `fresh` if there was none.
     async fn secret(&self, name: &str, fresh: [u8; 32]) -> Result<[u8; 32]>;
-
-    // ---- artifacts -----------------------------------------------------------------------------------
-    /// Finds the tenant's loose session or makes it.
-    async fn loose_session(&self, tenant: TenantId, now: Timestamp) -> Result<Session>;
-    /// As [`super::Catalog::artifact`], but also one that has expired and is not swept yet.
-    async fn former(&self, tenant: TenantId, id: ArtifactId) -> Result<Option<Artifact>>;
-    /// Puts an earlier version into the trash, the newest untouched. `NotFound` when it is none, `Sealed`.
-    async fn trash_version(&self, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Result<()>;
-    /// Links that lead somewhere at `now`.
-    async fn active_links(&self, tenant: TenantId, now: Timestamp) -> Result<u64>;
-
-    // ---- uploads -------------------------------------------------------------------------------------
     /// Its bytes are reserved from then on, until it is finished, dropped or has expired. `OverQuota` when there is no room for it beside
     /// what others announced.
     async fn add_upload(&self, upload: Upload) -> Result<()>;
@@ -100,8 +85,6 @@ pub trait Doors: Send + Sync + 'static {
     /// Uploads that have expired, finished or not; at most `limit`.
     async fn stale_uploads(&self, tenant: TenantId, now: Timestamp, limit: u32) -> Result<Vec<Upload>>;
     async fn drop_upload(&self, tenant: TenantId, id: ArtifactId) -> Result<()>;
-
-    // ---- pages ---------------------------------------------------------------------------------------
     /// Puts or replaces the record of an artifact's page.
     async fn put_publication(&self, publication: Publication) -> Result<()>;
     /// Also a withdrawn one.

@@ -2,83 +2,18 @@
 
 use async_trait::async_trait;
 
-use super::reserve::Reserve;
-use super::{SqliteCatalog, audit, clear, collect, recover, schema, sessions, sweep, write_something};
-use crate::artifact::ids::{ArtifactId, BlobHash, Ino, SessionId, TenantId};
+use super::super::reserve::Reserve;
+use super::super::{SqliteCatalog, check, collect, schema, sweep, write_something};
+use crate::artifact::ids::{ArtifactId, BlobHash, TenantId};
 use crate::artifact::life::Bounds;
-use crate::artifact::name::{Name, SessionName};
-use crate::artifact::record::{Artifact, Session};
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Result};
-use crate::catalog::upkeep::{Cleared, Doomed, ExpiredName, Garbage, Revived, Swept, Unneeded, Upkeep};
-use crate::catalog::{Origin, Removed};
+use crate::catalog::RecordCheck;
+use crate::catalog::Upkeep;
+use crate::catalog::upkeep::{Doomed, Garbage, Swept, Unneeded};
 
 #[async_trait]
 impl Upkeep for SqliteCatalog {
-    async fn unlink_by(
-        &self,
-        origin: Origin,
-        parent: Ino,
-        name: &Name,
-        by: Option<String>,
-        now: Timestamp,
-    ) -> Result<Removed> {
-        let name = name.clone();
-        self.removal(move |c| sweep::unlink_by(c, origin, parent, &name, by.as_deref(), now)).await
-    }
-
-    async fn clear(&self, origin: Origin, dir: Ino, limit: u32, now: Timestamp) -> Result<Cleared> {
-        self.change(move |c| clear::clear(c, origin, dir, limit, now)).await
-    }
-
-    async fn restore_to(
-        &self,
-        origin: Origin,
-        artifact: ArtifactId,
-        to: (Ino, &Name),
-        id: ArtifactId,
-        fresh: (Ino, u64),
-        now: Timestamp,
-    ) -> Result<Artifact> {
-        let (parent, name) = (to.0, to.1.clone());
-        let rules = self.versions;
-        self.durable(move |c| {
-            recover::move_in_trash(c, artifact, (parent, &name), now)?;
-            recover::restore(c, origin, rules, artifact, id, fresh, now)
-        })
-        .await
-    }
-
-    async fn removed_sessions(&self, tenant: TenantId) -> Result<Vec<Session>> {
-        self.scan(move |c| sessions::removed(c, tenant)).await
-    }
-
-    async fn restore_session(
-        &self,
-        origin: Origin,
-        session: SessionId,
-        name: Option<SessionName>,
-        ids: Vec<ArtifactId>,
-        since: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<Revived> {
-        let rules = self.versions;
-        self.durable(move |c| {
-            audit::called("restore", || sessions::restore(c, origin, rules, (session, name.as_ref()), &ids, since, now))
-        })
-        .await
-    }
-
-    async fn expired_names(
-        &self,
-        tenant: TenantId,
-        after: Timestamp,
-        until: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<ExpiredName>> {
-        self.readers.read(|c| sweep::expired_names(c, tenant, after, until, limit))
-    }
-
     async fn sweep(&self, tenant: TenantId, bounds: Bounds, limit: u32) -> Result<Swept> {
         self.change(move |c| sweep::sweep(c, tenant, &bounds, limit)).await
     }
@@ -182,5 +117,9 @@ impl Upkeep for SqliteCatalog {
 
     async fn garbage(&self, tenant: TenantId, before: Timestamp) -> Result<Garbage> {
         self.scan(move |c| collect::garbage(c, tenant, before)).await
+    }
+
+    async fn check_records(&self, tenant: TenantId) -> Result<RecordCheck> {
+        self.scan(move |c| check::records(c, tenant)).await
     }
 }

@@ -1,21 +1,21 @@
-//! [`Doors`] for SQLite: keys, metering, secrets, the loose session.
+//! [`Records`] for SQLite: keys, metering, secrets, the loose session.
 
 use async_trait::async_trait;
 
 use super::codec::{self, int};
-use super::{SqliteCatalog, artifacts, make, tree, uploads, write_something};
+use super::{SqliteCatalog, make, uploads, write_something};
 use crate::artifact::ids::{ArtifactId, TenantId};
 use crate::artifact::key::{ApiKey, Rate, RunOf};
 use crate::artifact::name::SessionName;
-use crate::artifact::record::{Artifact, Life, NodeKind, Session};
+use crate::artifact::record::{NodeKind, Session};
 use crate::artifact::step::AttemptId;
 use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result};
-use crate::catalog::doors::{Doors, KeyUse, Publication, Upload};
+use crate::catalog::records::{KeyUse, Publication, Records, Upload};
 use crate::catalog::sql::{self, Connection, OptionalExtension, Row, params};
 
 #[async_trait]
-impl Doors for SqliteCatalog {
+impl Records for SqliteCatalog {
     async fn add_key(&self, key: ApiKey) -> Result<()> {
         self.durable(move |c| add_key(c, &key)).await
     }
@@ -82,37 +82,6 @@ impl Doors for SqliteCatalog {
             Ok(c.prepare_cached("SELECT value FROM secrets WHERE name = ?")?.query_row([name], |r| r.get(0))?)
         })
         .await
-    }
-
-    async fn loose_session(&self, tenant: TenantId, now: Timestamp) -> Result<Session> {
-        if let Some(found) = self.readers.read(|c| make::session(c, tenant, &SessionName::loose()))? {
-            return Ok(found);
-        }
-        self.durable(move |c| loose_session(c, tenant, now)).await
-    }
-
-    async fn former(&self, tenant: TenantId, id: ArtifactId) -> Result<Option<Artifact>> {
-        let found = self.readers.snapshot(|c| artifacts::by_id(c, id))?;
-        Ok(found.filter(|a| a.tenant == tenant))
-    }
-
-    async fn trash_version(&self, tenant: TenantId, id: ArtifactId, now: Timestamp) -> Result<()> {
-        self.durable(move |c| {
-            write_something(c)?;
-            let found = artifacts::by_id(c, id)?.filter(|a| a.tenant == tenant && a.life == Life::Superseded);
-            let found = found.ok_or_else(|| Error::not_found(format!("{id} is no earlier version")))?;
-            if make::session_by_id(c, found.session)?.is_some_and(|s| s.sealed.is_some()) {
-                return Err(tree::sealed(c, found.session)?);
-            }
-            artifacts::set_life(c, id, codec::TRASHED, Some(now))
-        })
-        .await
-    }
-
-    async fn active_links(&self, tenant: TenantId, now: Timestamp) -> Result<u64> {
-        let sql =
-            "SELECT count(*) FROM links WHERE tenant = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)";
-        self.scan(move |c| Ok(c.prepare_cached(sql)?.query_row(params![tenant.0, now.0], |r| codec::uint(r, 0))?)).await
     }
 
     async fn add_upload(&self, upload: Upload) -> Result<()> {
@@ -220,7 +189,7 @@ fn meter(c: &Connection, tenant: TenantId, month: u32, uses: &[KeyUse]) -> Resul
     Ok(())
 }
 
-fn loose_session(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Session> {
+pub fn loose_session(c: &Connection, tenant: TenantId, now: Timestamp) -> Result<Session> {
     let name = SessionName::loose();
     if let Some(found) = make::session(c, tenant, &name)? {
         return Ok(found);
