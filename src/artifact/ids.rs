@@ -81,6 +81,20 @@ impl BlobHash {
         hex::encode(self.0)
     }
 
+    /// The greatest hash below it; none below the least.
+    #[must_use]
+    pub fn before(self) -> Option<BlobHash> {
+        let mut bytes = self.0;
+        for byte in bytes.iter_mut().rev() {
+            let (less, borrowed) = byte.overflowing_sub(1);
+            *byte = less;
+            if !borrowed {
+                return Some(BlobHash(bytes));
+            }
+        }
+        None
+    }
+
     /// # Errors
     /// `EINVAL` when `bytes` are not 32.
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
@@ -154,5 +168,16 @@ mod tests {
     fn the_empty_hash_is_the_hash_of_nothing() {
         use sha2::Digest;
         assert_eq!(BlobHash(sha2::Sha256::digest([]).into()), BlobHash::EMPTY);
+    }
+
+    #[test]
+    fn the_hash_before() {
+        let hash = |last: u8| BlobHash(std::array::from_fn(|i| if i == 31 { last } else { 7 }));
+        assert_eq!(hash(5).before(), Some(hash(4)));
+        let mut below = hash(0);
+        below.0[30] = 6;
+        below.0[31] = 255;
+        assert_eq!(hash(0).before(), Some(below));
+        assert_eq!(BlobHash([0; 32]).before(), None);
     }
 }

@@ -2,9 +2,9 @@
 //! ([`crate::engine::stale_mount`] says which one).
 //!
 //! The kernel tells it of the death of the daemon's main thread (prctl(2), `PR_SET_PDEATHSIG`), which comes also while another thread of
-//! the daemon cannot end. The daemon's whole end closes the pipe that is the guard's standard input: after that there is nothing to do.
-//! It holds nothing of the mount and knows only where that is. Without it (it was killed too, or could not be started) the next command
-//! that meets the mount does its work.
+//! the daemon cannot end. When the main thread is the one that hangs there is no such word: a look every two seconds tells. The daemon's
+//! whole end closes the pipe that is the guard's standard input: after that there is nothing to do. It holds nothing of the mount and
+//! knows only where that is. Without it (it was killed too, or could not be started) the next command that meets the mount does its work.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +22,8 @@ pub const WORD: &str = "__guard";
 
 /// A daemon that can end does so within this after its main thread.
 const ENDS: Duration = Duration::from_millis(200);
+/// How soon a main thread that cannot end is seen.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// A guard at work. Dropping it ends it.
 pub struct Guard(Child);
@@ -81,6 +83,7 @@ fn watch(daemon: u32, mountpoint: &std::path::Path) -> std::io::Result<()> {
             tokio::select! {
                 _ = end.read(&mut nothing) => return Ok(()),
                 _ = death.recv() => {}
+                () = killed(daemon) => {}
             }
         }
         if tokio::time::timeout(ENDS, end.read(&mut nothing)).await.is_ok() {
@@ -88,4 +91,11 @@ fn watch(daemon: u32, mountpoint: &std::path::Path) -> std::io::Result<()> {
         }
         stale_mount::abort(mountpoint).map_err(std::io::Error::other)
     })
+}
+
+/// Returns when the daemon was killed and its main thread is the one that cannot end.
+async fn killed(daemon: u32) {
+    while !stale_mount::is_ending(daemon) {
+        tokio::time::sleep(LOOK).await;
+    }
 }

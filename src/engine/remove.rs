@@ -1,6 +1,6 @@
 //! Deleting, restoring, expiry, labels.
 
-use crate::artifact::ids::{ArtifactId, Ino};
+use crate::artifact::ids::{ArtifactId, BlobHash, Ino};
 use crate::artifact::metadata::{check_content_type, check_label};
 use crate::artifact::name::display_bytes;
 use crate::artifact::query::Query;
@@ -15,6 +15,8 @@ use crate::engine::store::Store;
 
 /// Rows of one transaction.
 const PURGE_PAGE: usize = 500;
+/// Blobs without an artifact that a purge looks at besides its own; the collector sees to the others.
+const SUSPECTS: u32 = 1000;
 /// Names of one transaction: commits of others wait behind it for some tens of milliseconds.
 const CLEAR_PAGE: u32 = 500;
 
@@ -157,17 +159,41 @@ impl Store {
         Ok(found)
     }
 
-    /// Ends deleted artifacts for good; those of `ids` that are not in the trash stay. Their bytes leave the store with the
-    /// garbage.
+    /// Ends deleted artifacts for good; those of `ids` that are not in the trash stay. Copies in the cache that nothing needs any more
+    /// go at once, the bytes leave the store with the garbage.
     ///
     /// # Errors
     /// Of the catalog.
     pub async fn purge(&self, ids: &[ArtifactId]) -> Result<Swept> {
         let mut all = Swept::default();
         for page in ids.chunks(PURGE_PAGE) {
+            let mut ended = Vec::new();
+            for id in page.iter().filter(|_| self.cache.used() > 0) {
+                ended.extend(self.catalog.artifact(self.tenant.id, *id, self.clock.now()).await?.map(|a| a.hash));
+            }
             all.add(self.catalog.purge(self.tenant.id, page.to_vec(), self.clock.now()).await?);
+            if !ended.is_empty()
+                && let Err(e) = self.uncache(ended).await
+            {
+                // The purge is done; the collector drops them later.
+                tracing::warn!(error = %e, "cached copies of what was purged stay for a while");
+            }
         }
         Ok(all)
+    }
+
+    /// Drops the cached copies, of these blobs and of what else lost its last artifact (earlier versions), that nothing needs.
+    async fn uncache(&self, mut ended: Vec<BlobHash>) -> Result<()> {
+        ended.extend(self.catalog.suspects(self.tenant.id, SUSPECTS).await?);
+        ended.sort_unstable();
+        ended.dedup();
+        for hash in ended.into_iter().filter(|hash| self.cache.holds(*hash)) {
+            let found = self.catalog.unneeded(self.tenant.id, hash.before(), 1).await?;
+            if found.blobs.iter().any(|blob| blob.hash == hash) {
+                self.cache.discard(hash);
+            }
+        }
+        Ok(())
     }
 
     /// A new expiry, `ttl` from now.

@@ -87,11 +87,20 @@ fn is_dead(mountpoint: &Path) -> bool {
     heard.recv_timeout(ANSWERS).unwrap_or(false)
 }
 
-/// Whether the process was killed and only threads of it are left that the kernel does not let go: its first thread is a zombie.
-fn is_ending(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // proc_pid_stat(5): the name may hold anything, so what follows its last parenthesis counts.
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
+/// Whether the process was killed and only threads of it are left that the kernel does not let go.
+pub(crate) fn is_ending(pid: u32) -> bool {
+    is_killed(&std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default())
+}
+
+/// By proc_pid_status(5): the first thread is a zombie while others are left, or it is one that cannot end, with the signal pending that
+/// no thread can hold off. (The process's name stands in a line of its own, with its newlines escaped.)
+fn is_killed(status: &str) -> bool {
+    const KILL: u64 = 1 << 8;
+    status.lines().filter_map(|line| line.split_once(':')).any(|(key, value)| match key {
+        "State" => value.trim_start().starts_with('Z'),
+        "SigPnd" | "ShdPnd" => u64::from_str_radix(value.trim(), 16).is_ok_and(|pending| pending & KILL != 0),
+        _ => false,
+    })
 }
 
 /// The process that serves the mount, as far as its state directory says.
@@ -227,6 +236,24 @@ mod tests {
         let text = b"24 1 254:0 / / rw,relatime - ext4 /dev/root rw";
         assert_eq!(parse(text), line("/", None));
         assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn a_killed_process_is_known_by_its_first_thread() {
+        let status = |name: &str, state: &str, own: &str, shared: &str| {
+            format!(
+                "Name:\t{name}\nState:\t{state}\nSigQ:\t1/63706\nSigPnd:\t{own}\nShdPnd:\t{shared}\nSigCgt:\t0000000000000100\n"
+            )
+        };
+        let (none, kill, others) = ("0000000000000000", "0000000000000100", "0000000180004a02");
+        assert!(!is_killed(&status("a", "S (sleeping)", none, none)));
+        assert!(!is_killed(&status("a", "D (disk sleep)", others, others)));
+        assert!(!is_killed(&status("State: Z", "R (running)", none, none)));
+        assert!(is_killed(&status("a", "Z (zombie)", none, none)));
+        assert!(is_killed(&status("a", "D (disk sleep)", kill, none)), "its first thread hangs");
+        assert!(is_killed(&status("a", "D (disk sleep)", others, "0000000180004b02")));
+        assert!(!is_killed(""), "there is no such process");
+        assert!(!is_ending(std::process::id()));
     }
 
     #[test]

@@ -145,3 +145,32 @@ async fn the_collector_frees_a_bucket_and_ends_uploads_that_nobody_finishes() {
     assert_eq!(bytes_of(&store, &kept).await, pattern(100_000));
     sound(&store).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_drops_cached_copies_that_nothing_needs() {
+    let world = world();
+    let store = world.open().await;
+    let gone = push(&store, "run", "gone", &pattern(200_000)).await;
+    let earlier = push(&store, "run", "twice", &pattern(210_000)).await;
+    let later = push(&store, "run", "twice", &pattern(220_000)).await;
+    let shared = push(&store, "run", "shared", &pattern(230_000)).await;
+    let kept = push(&store, "run", "also/shared", &pattern(230_000)).await;
+    assert_eq!(shared.hash, kept.hash);
+    store.settle_round(true).await.unwrap();
+    for artifact in [&gone, &earlier, &later, &shared] {
+        bytes_of(&store, artifact).await;
+        assert!(store.cache.open_file(artifact.hash).is_some(), "{} is cached once it was read", artifact.size);
+    }
+    for path in ["run/gone", "run/twice", "run/shared"] {
+        store.rm(path).await.unwrap();
+    }
+    assert!(store.cache.open_file(gone.hash).is_some(), "what is in the trash can come back");
+    let ended = store.purge(&[gone.id, later.id, shared.id]).await.unwrap();
+    assert_eq!((ended.purged, ended.pruned), (3, 1));
+    let cached = [&gone, &earlier, &later, &kept].map(|artifact| store.cache.open_file(artifact.hash).is_some());
+    assert_eq!(cached, [false, false, false, true]);
+    assert_eq!(bytes_of(&store, &kept).await, pattern(230_000));
+    // The bytes themselves wait for the collector.
+    assert_eq!(store.blobs.head(&store.blob_key(gone.hash)).await.unwrap(), Some(200_000));
+    sound(&store).await;
+}

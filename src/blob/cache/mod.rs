@@ -267,6 +267,11 @@ impl BlobCache {
         freed
     }
 
+    /// Whether there is a whole copy.
+    pub(crate) fn holds(&self, hash: BlobHash) -> bool {
+        self.path(hash).exists()
+    }
+
     /// Removes a copy: it failed its verification, or nothing needs the blob any more.
     pub(crate) fn discard(&self, hash: BlobHash) {
         self.inner.lock().forget(hash);

@@ -135,7 +135,7 @@ impl Store {
         let needed = still.is_some_and(|b| b.place == BlobPlace::Stored)
             && self.catalog.deleting_since(self.tenant.id, hash).await?.is_none();
         // Ended between the two questions, it is no loss.
-        let garbage = self.catalog.unneeded(self.tenant.id, predecessor(hash), 1).await?;
+        let garbage = self.catalog.unneeded(self.tenant.id, hash.before(), 1).await?;
         Ok(needed && garbage.blobs.iter().all(|b| b.hash != hash))
     }
 
@@ -155,34 +155,5 @@ impl Store {
             }
             after = Some(last);
         }
-    }
-}
-
-/// The greatest hash below `hash`; none below the least.
-fn predecessor(hash: BlobHash) -> Option<BlobHash> {
-    let mut bytes = hash.0;
-    for byte in bytes.iter_mut().rev() {
-        let (less, borrowed) = byte.overflowing_sub(1);
-        *byte = less;
-        if !borrowed {
-            return Some(BlobHash(bytes));
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_before() {
-        let hash = |last: u8| BlobHash(std::array::from_fn(|i| if i == 31 { last } else { 7 }));
-        assert_eq!(predecessor(hash(5)), Some(hash(4)));
-        let mut below = hash(0);
-        below.0[30] = 6;
-        below.0[31] = 255;
-        assert_eq!(predecessor(hash(0)), Some(below));
-        assert_eq!(predecessor(BlobHash([0; 32])), None);
     }
 }
