@@ -11,6 +11,7 @@ pub mod clock;
 pub mod failpoints;
 pub mod folder;
 pub mod gc;
+pub mod heard;
 pub mod ingest;
 pub mod keys;
 pub(crate) mod limits;

@@ -28,6 +28,8 @@ impl Store {
         loop {
             let rest = end.saturating_duration_since(Instant::now());
             let known = self.catalog.manifest(session.id).await?;
+            let before = self.catalog.last_change().await?;
+            let first = known.is_none();
             let left = if known.is_some() { 0 } else { self.unsettled_of(session, rest, progress).await? };
             hit("seal::before")?;
             let sealed = match known {
@@ -37,6 +39,9 @@ impl Store {
             match sealed {
                 Ok(manifest) => {
                     hit("seal::after_commit")?;
+                    if first {
+                        self.until_heard(before, session).await;
+                    }
                     self.discard_scratch().await;
                     self.store_manifest(&manifest).await?;
                     hit("seal::after_manifest")?;

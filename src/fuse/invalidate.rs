@@ -67,7 +67,10 @@ async fn follow_changes(volume: &Arc<Volume>, tx: std::sync::mpsc::Sender<Forget
     loop {
         let Some(from) = seq else {
             match catalog.last_change().await {
-                Ok(last) => seq = Some(last),
+                Ok(last) => {
+                    volume.store.note_heard(last);
+                    seq = Some(last);
+                }
                 Err(e) => {
                     tracing::warn!(error = %e, "the change log cannot be read");
                     tokio::time::sleep(AFTER_ERROR).await;
@@ -84,10 +87,17 @@ async fn follow_changes(volume: &Arc<Volume>, tx: std::sync::mpsc::Sender<Forget
                 for change in changes {
                     seq = Some(change.seq);
                     volume.heard(&change.kind);
+                    let sealed = matches!(change.kind, ChangeKind::Sealed { .. });
+                    let mut told = None;
                     for kind in expand(volume, change.kind).await {
-                        if tx.send((kind, None)).is_err() {
+                        let (done, waiting) = tokio::sync::oneshot::channel();
+                        if tx.send((kind, sealed.then_some(done))).is_err() {
                             return;
                         }
+                        told = sealed.then_some(waiting);
+                    }
+                    if sealed {
+                        tokio::spawn(note_heard(volume.clone(), change.seq, told));
                     }
                 }
             }
@@ -104,6 +114,16 @@ async fn follow_changes(volume: &Arc<Volume>, tx: std::sync::mpsc::Sender<Forget
             }
         }
     }
+}
+
+/// Tells who sealed, once the kernel knows: the thread goes through what it was sent in order.
+async fn note_heard(volume: Arc<Volume>, seq: u64, told: Option<tokio::sync::oneshot::Receiver<()>>) {
+    if let Some(told) = told
+        && told.await.is_err()
+    {
+        return tracing::debug!("the kernel is not told any more: the mount ends");
+    }
+    volume.store.note_heard(seq);
 }
 
 /// What else the kernel has to drop for a change.

@@ -68,6 +68,11 @@ fn a_session_is_deleted_and_restored_over_the_wire() {
 }
 
 #[test]
+fn a_type_that_says_nothing_is_guessed() {
+    script(&Sandbox::new(Store::Local), "guessed.py");
+}
+
+#[test]
 fn https_serves_the_certificate_it_finds() {
     script(&Sandbox::new(Store::Local), "https.py");
 }

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::model::LabelsBody;
 use super::{invalid, problem};
+use crate::artifact::content_type::BINARY;
 use crate::artifact::key::ApiKey;
 use crate::artifact::metadata::{Metadata, Provenance, VALUE_MAX, check_content_type};
 use crate::artifact::name::SessionName;
@@ -156,7 +157,8 @@ pub fn labels(app: &App, body: LabelsBody, headers: &HeaderMap) -> Result<(Optio
     }
     let ttl = said(body.ttl).map(|text| ttl(app, &text).map(|_| text)).transpose()?;
     let agent_id = said(body.agent_id).map(|a| text("agent_id", a)).transpose()?;
-    let content_type = said(body.content_type);
+    // What a client says of a file of which it knows nothing.
+    let content_type = said(body.content_type).filter(|t| !t.trim().eq_ignore_ascii_case(BINARY));
     content_type.as_deref().map_or(Ok(()), check_content_type).map_err(problem)?;
     let labels = Labels {
         explicit,
