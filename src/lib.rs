@@ -18,7 +18,7 @@
 //!
 //! # Lock order
 //! Whoever holds one of these takes only those after it:
-//! 1. An inode's save lock ([`Saving`](engine::volume::live::Saving)), asynchronous and the only one that is held across an upload: it is one
+//! 1. An inode's save lock ([`Saving`](engine::volume::inode::Saving)), asynchronous and the only one that is held across an upload: it is one
 //!    inode's own. Nobody holds two of them.
 //! 2. The volume's table of open inodes, or the overlay of names that are not committed yet. Never both.
 //! 3. An inode's state.
@@ -34,17 +34,17 @@
 //! - Seal, quota, idempotency and expiry are decided in the transaction that writes. A look before it only spares bytes.
 //! - A blob that lives in a staging file is never a target of deduplication, and is stored before a writer changes that file.
 //! - A staging file goes only when the store or the cache has its bytes, or nobody is to have them; the journal says so afterwards.
-//! - What an inode is to the catalog is one [`Identity`](engine::volume::live::Identity); only draft and cataloged ones are saved.
+//! - What an inode is to the catalog is one [`Identity`](engine::volume::inode::Identity); only draft and cataloged ones are saved.
 //! - Bytes enter the store by `engine/upload.rs` alone: in turn, with a deadline, their outcome noted.
 //!
 //! # Four flows
-//! - **create** (`engine/volume/open.rs`): is the parent scratch, or the name ignored → scratch makes it. Else a staging file, a record in the
+//! - **create** (`engine/volume/ops/open.rs`): is the parent scratch, or the name ignored → scratch makes it. Else a staging file, a record in the
 //!   journal, an open inode that is a draft, its name in the overlay; then the mode of I/O, and a handle.
-//! - **write** (`engine/volume/io.rs`): handle → may it grow → `begin_write` counts the write, and makes an appended file whole that is written
+//! - **write** (`engine/volume/ops/io.rs`): handle → may it grow → `begin_write` counts the write, and makes an appended file whole that is written
 //!   below its end → the staging file. With passthrough the kernel writes there itself, and the file's stamp tells of it.
-//! - **flush** (`engine/volume/close.rs`, `save.rs`): the save lock → is anything unsaved (`artifact/openfile.rs`) → a snapshot: bytes in memory,
+//! - **flush** (`engine/volume/ops/close.rs`, `save/mod.rs`): the save lock → is anything unsaved (`artifact/openfile.rs`) → a snapshot: bytes in memory,
 //!   a hash, the appended end, or a known copy → `Store::ingest`: is the blob known, else `engine/upload.rs` → `catalog.commit`.
-//! - **after the commit** (`saved` in `save.rs`): the draft becomes cataloged, what was saved is remembered with its stamp, the overlay lets the name
+//! - **after the commit** (`saved` in `save/mod.rs`): the draft becomes cataloged, what was saved is remembered with its stamp, the overlay lets the name
 //!   go, the kernel's cached content is forgotten, the journal says committed. After the last release `part` gives the staging file to the
 //!   settler or to the cache, or removes it; the settler moves what is committed on local disk into the store.
 

@@ -281,7 +281,7 @@ impl Live {
             }
         }
         // What the kernel has collected of open files goes with the mount.
-        if !self.mounted.volume.passthrough.load(Ordering::Relaxed) {
+        if !self.mounted.volume.kernel.passthrough.load(Ordering::Relaxed) {
             dirty::write_back(self.place.path()).await;
         }
         let users = busy::sentence(&busy::users(self.place.path()));

@@ -8,7 +8,7 @@ use crate::artifact::Error;
 use crate::artifact::ids::Ino;
 use crate::artifact::record::NodeKind;
 use crate::artifact::time::Timestamp;
-use crate::engine::volume::attr::Attr;
+use crate::engine::volume::inode::attr::Attr;
 
 /// How long the kernel may keep a name or attributes: changes from elsewhere are pushed to it, so the time only bounds a
 /// lost notification.

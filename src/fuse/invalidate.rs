@@ -42,7 +42,7 @@ pub fn spawn(volume: Arc<Volume>, notifier: Notifier) -> tokio::task::JoinHandle
             |_| (),
         );
     let (expiring, asked) = (tx.clone(), tx.clone());
-    volume.on_stale_name(Box::new(move |change| {
+    volume.kernel.on_stale_name(Box::new(move |change| {
         let (done, waiting) = tokio::sync::oneshot::channel();
         // Without the thread nobody answers, and the sender is gone at once.
         asked.send((change, Some(done))).unwrap_or_default();
@@ -138,7 +138,7 @@ async fn expand(volume: &Volume, change: ChangeKind) -> Vec<ChangeKind> {
             }
         },
         // With the writeback cache the kernel trusts its own size of a file: only a name looked up anew gives it another.
-        ChangeKind::Inode { ino } if !volume.passthrough.load(Ordering::Relaxed) => {
+        ChangeKind::Inode { ino } if !volume.kernel.passthrough.load(Ordering::Relaxed) => {
             let mut all = vec![change];
             if let Ok(places) = volume.store.catalog.places(ino).await {
                 all.extend(places.into_iter().map(|(parent, name)| ChangeKind::Entry { parent, name }));

@@ -2,8 +2,8 @@
 
 use fuser::{BackingId, FopenFlags};
 
-use crate::engine::volume::live::Backing;
-use crate::engine::volume::open::{How, Opened};
+use crate::engine::volume::inode::Backing;
+use crate::engine::volume::ops::open::{How, Opened};
 
 /// Flags for the kernel, and the backing ID where it takes one.
 pub fn io_flags(

@@ -20,9 +20,9 @@ use crate::artifact::name::Name;
 use crate::artifact::record::NodeKind;
 use crate::artifact::{Error, Result};
 use crate::catalog::RenameMode;
-use crate::engine::volume::attr::Attr;
-use crate::engine::volume::open::OpenMode;
-use crate::engine::volume::setattr::SetAttr;
+use crate::engine::volume::inode::attr::Attr;
+use crate::engine::volume::inode::attr::SetAttr;
+use crate::engine::volume::inode::open_mode::OpenMode;
 use crate::engine::volume::{Caller, Volume};
 
 use super::convert::{
@@ -163,8 +163,8 @@ impl Filesystem for OutputFs {
         if let Err(nearest) = config.set_max_background(64) {
             tracing::debug!(nearest, "max_background");
         }
-        self.volume.passthrough.store(passthrough, Ordering::Relaxed);
-        self.volume.collects_writes.store(collects, Ordering::Relaxed);
+        self.volume.kernel.passthrough.store(passthrough, Ordering::Relaxed);
+        self.volume.kernel.collects_writes.store(collects, Ordering::Relaxed);
         tracing::debug!(passthrough, "mounted");
         Ok(())
     }

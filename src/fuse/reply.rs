@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::artifact::{Error, Kind, Result};
 use crate::catalog::audit::{self, Actor, Who};
-use crate::engine::volume::process::is_dying;
+use crate::engine::volume::kernel::process::is_dying;
 use crate::metrics::moved::{self, Clock};
 
 pub use self::parked::Lot;

@@ -194,7 +194,7 @@ mod can_fail {
         assert_eq!(found("src/engine/volume/a.rs", "fn f() { self.store.blobs\n    .adopt(\n&key).await }"), 1);
         assert_eq!(found("src/engine/upload.rs", "fn f() { self.blobs.put(&key, body).await }"), 0);
         assert_eq!(found("src/engine/volume/room.rs", "fn f() { let st = live.state\n.lock(); }"), 1);
-        assert_eq!(found("src/engine/volume/live/names.rs", "fn f() { let st = live.state.lock(); }"), 0);
+        assert_eq!(found("src/engine/volume/inode/names.rs", "fn f() { let st = live.state.lock(); }"), 0);
         assert_eq!(found("src/engine/seal.rs", "// blobs.put(key)\nfn f() { self.blobs.get(&key) }"), 0);
     }
 

@@ -11,14 +11,14 @@ use crate::artifact::record::Labels;
 use crate::artifact::{Error, Kind, Result};
 use crate::blob::reader::ContentReader;
 
-use super::control::CtlHandle;
-use super::live::Live;
+use crate::engine::volume::hidden::control::CtlHandle;
+use crate::engine::volume::inode::OpenInode;
 
 /// What an open number stands for.
 pub enum Handle {
     /// A regular file of the tree.
     File {
-        live: Arc<Live>,
+        live: Arc<OpenInode>,
         write: bool,
         /// `O_RDWR`: only such a descriptor can be mapped shared and writable.
         mappable: bool,

@@ -1,10 +1,12 @@
 //! Hidden entries: looked up by name, never listed in their parent (the `.zfs` custom).
 //!
 //! Each gets an inode number with the top bit set ([`table`]), when it is asked for. They hold no bytes of their own. Their owner and mode
-//! are those of the inode that they show, and every call asks whether its caller gets that far ([`super::permit`]).
+//! are those of the inode that they show, and every call asks whether its caller gets that far ([`crate::engine::volume::kernel::permit`]).
 
+pub mod control;
 mod listing;
 mod table;
+mod trash;
 
 use std::sync::Arc;
 
@@ -20,12 +22,15 @@ use crate::artifact::time::Timestamp;
 use crate::artifact::{Error, Kind, Result, manifest};
 use crate::catalog::guard::Guarded;
 
-use super::attr::Attr;
-use super::control::CtlHandle;
-use super::handles::Handle;
-use super::open::{How, OpenMode, Opened};
-use super::permit::permit;
-use super::{Caller, Volume};
+use crate::engine::volume::Caller;
+use crate::engine::volume::Volume;
+use crate::engine::volume::handles::Handle;
+use crate::engine::volume::hidden::control::CtlHandle;
+use crate::engine::volume::inode::attr::Attr;
+use crate::engine::volume::inode::open_mode::OpenMode;
+use crate::engine::volume::kernel::permit::permit;
+use crate::engine::volume::ops::open::How;
+use crate::engine::volume::ops::open::Opened;
 
 pub use listing::Listings;
 pub use table::{Hidden, is_hidden};
@@ -67,6 +72,16 @@ fn shown_mode(what: &What, mode: u32) -> u32 {
     }
 }
 
+/// Hidden entries that a mount knows, what they show, and what commands in `.ctl` answered.
+#[derive(Default)]
+pub struct Entries {
+    pub(super) table: Hidden,
+    pub(super) listings: Listings,
+    pub(super) answers: control::Answers,
+    /// Who deleted last: `rm -r` asks /proc once, not for each file.
+    pub(super) deleter: parking_lot::Mutex<trash::Deleter>,
+}
+
 impl Volume {
     /// What a hidden entry shows.
     async fn guarded(&self, what: &What) -> Result<Guarded> {
@@ -96,7 +111,7 @@ impl Volume {
     /// # Errors
     /// `Forbidden`.
     pub(super) async fn pass_hidden(&self, ino: Ino, who: &Who, act: Act) -> Result<()> {
-        let what = self.hidden.what(ino)?;
+        let what = self.hidden.table.what(ino)?;
         self.pass(&what, who, act, "this entry").await.map(drop)
     }
 
@@ -107,7 +122,7 @@ impl Volume {
             _ => NodeKind::Dir,
         };
         let (mode, Perm { uid, gid, .. }) = (shown_mode(&what, guard.own.mode), guard.own);
-        let ino = self.hidden.ino(what);
+        let ino = self.hidden.table.ino(what);
         Attr {
             ino,
             kind,
@@ -129,21 +144,21 @@ impl Volume {
     /// The kernel is told of `ino` once more.
     pub fn told_of(&self, ino: Ino) {
         if is_hidden(ino) {
-            self.hidden.hold(ino);
+            self.hidden.table.hold(ino);
         }
     }
 
     /// The kernel takes back so many lookups of `ino`.
     pub fn forget(&self, ino: Ino, lookups: u64) {
         if is_hidden(ino) {
-            self.hidden.forget(ino, lookups);
+            self.hidden.table.forget(ino, lookups);
         }
     }
 
     /// `None`: no hidden entry of that name here.
     pub(super) async fn lookup_hidden(&self, parent: Ino, name: &Name, who: &Who) -> Result<Option<Attr>> {
         let what = if is_hidden(parent) {
-            let what = self.hidden.what(parent)?;
+            let what = self.hidden.table.what(parent)?;
             self.pass(&what, who, Act::See, &name.to_string()).await?;
             self.below(what, name).await?
         } else {
@@ -244,13 +259,13 @@ impl Volume {
     }
 
     pub(super) async fn hidden_attr(&self, ino: Ino) -> Result<Attr> {
-        let what = self.hidden.what(ino)?;
+        let what = self.hidden.table.what(ino)?;
         let guard = self.guard(self.guarded(&what).await?).await?;
         self.attr_of_hidden(what, &guard).await
     }
 
     pub(super) async fn hidden_target(&self, ino: Ino, who: &Who) -> Result<Vec<u8>> {
-        let what = self.hidden.what(ino)?;
+        let what = self.hidden.table.what(ino)?;
         self.pass(&what, who, Act::See, "this entry").await?;
         match what {
             What::Pointer(session, depth, _) => Ok(target_of(session, depth, &self.shown(&what).await?)),
@@ -260,7 +275,7 @@ impl Volume {
 
     /// The artifact behind a hidden inode, for its attributes.
     pub(super) fn hidden_artifact(&self, ino: Ino) -> Option<ArtifactId> {
-        match self.hidden.what(ino) {
+        match self.hidden.table.what(ino) {
             Ok(What::Artifact(id) | What::Trashed(id)) => Some(id),
             _ => None,
         }
@@ -272,7 +287,7 @@ impl Volume {
     }
 
     pub(super) async fn open_hidden(self: &Arc<Self>, ino: Ino, mode: OpenMode, caller: Caller) -> Result<Opened> {
-        let what = self.hidden.what(ino)?;
+        let what = self.hidden.table.what(ino)?;
         if mode.write && !matches!(what, What::Ctl(_)) {
             return Err(Error::new(Kind::Reserved, "outputfs keeps this file for itself"));
         }
@@ -281,7 +296,7 @@ impl Volume {
         self.pass(&what, &who, act, "this file").await?;
         let (handle, how) = match what {
             What::Ctl(session) => {
-                let last = if mode.write { None } else { self.answers.last(caller) };
+                let last = if mode.write { None } else { self.hidden.answers.last(caller) };
                 (Handle::Ctl(CtlHandle::new(session, caller, who, last)), How::Direct)
             }
             What::Manifest(session) => {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::{What, path_of, some, target_of};
 use crate::artifact::Result;
 use crate::artifact::ids::{ArtifactId, Ino, SessionId};
 use crate::artifact::name::{NAME_MAX, Name};
@@ -17,7 +16,11 @@ use crate::artifact::record::{Artifact, Life, NodeKind};
 use crate::artifact::time::Timestamp;
 use crate::catalog::guard::Guarded;
 use crate::engine::volume::Volume;
-use crate::engine::volume::dir::Listed;
+use crate::engine::volume::hidden::What;
+use crate::engine::volume::hidden::path_of;
+use crate::engine::volume::hidden::some;
+use crate::engine::volume::hidden::target_of;
+use crate::engine::volume::ops::readdir::Listed;
 
 /// Entries of one answer: about what a reply holds.
 const PAGE: usize = 128;
@@ -89,7 +92,7 @@ impl Listings {
 impl Volume {
     /// Entries after `cookie`, of those that `who` may know of; empty: the end.
     pub(in crate::engine::volume) async fn list_hidden(&self, dir: Ino, cookie: u64, who: &Who) -> Result<Vec<Listed>> {
-        let what = self.hidden.what(dir)?;
+        let what = self.hidden.table.what(dir)?;
         self.pass(&what, who, Act::See, "this directory").await?;
         let mut entries = Vec::new();
         if cookie < 2 {
@@ -99,7 +102,7 @@ impl Volume {
             }
             entries.drain(..usize::try_from(cookie).unwrap_or(0));
         }
-        let known = if cookie == 0 { None } else { self.listings.get(&what) };
+        let known = if cookie == 0 { None } else { self.hidden.listings.get(&what) };
         let listing = match known {
             Some(listing) => listing,
             None => self.list_anew(what).await?,
@@ -118,13 +121,13 @@ impl Volume {
         let rows = self.rows(&dir).await?;
         let by_name = rows.iter().enumerate().map(|(at, row)| (row.name.clone(), at)).collect();
         let listing = Arc::new(Listing { dir, rows, by_name, used: Mutex::new(Instant::now()) });
-        self.listings.put(listing.clone());
+        self.hidden.listings.put(listing.clone());
         Ok(listing)
     }
 
     /// What `name` leads to in a directory whose names no query finds one by one.
     pub(in crate::engine::volume) async fn listed(&self, dir: &What, name: &Name) -> Result<Option<What>> {
-        if let Some(listing) = self.listings.get(dir)
+        if let Some(listing) = self.hidden.listings.get(dir)
             && let Some(row) = listing.by_name.get(name.as_bytes()).and_then(|at| listing.rows.get(*at))
             && self.is_still(dir, row).await?
         {

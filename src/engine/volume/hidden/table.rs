@@ -11,9 +11,9 @@ use std::hash::BuildHasher;
 
 use parking_lot::Mutex;
 
-use super::What;
 use crate::artifact::ids::Ino;
 use crate::artifact::{Error, Kind, Result};
+use crate::engine::volume::hidden::What;
 
 const HIDDEN: u64 = 1 << 63;
 

@@ -11,16 +11,21 @@ use crate::artifact::record::NodeKind;
 use crate::artifact::{Error, Kind, Result};
 use crate::staging::file::StagingFile;
 
-use super::super::attr::Attr;
-use super::super::live::{Identity, Live, State};
-use super::super::open::{OpenMode, Opened};
-use super::super::{Caller, Volume};
-use super::names::{attr_of, own};
-use super::stat;
+use crate::engine::volume::Caller;
+use crate::engine::volume::Volume;
+use crate::engine::volume::inode::Identity;
+use crate::engine::volume::inode::OpenInode;
+use crate::engine::volume::inode::State;
+use crate::engine::volume::inode::attr::Attr;
+use crate::engine::volume::inode::open_mode::OpenMode;
+use crate::engine::volume::ops::open::Opened;
+use crate::engine::volume::scratch::names::attr_of;
+use crate::engine::volume::scratch::names::own;
+use crate::engine::volume::scratch::stat;
 
 impl Volume {
     /// Opens or makes a file in the tree. `None`: the name is not scratch.
-    pub(in super::super) async fn scratch_create(
+    pub(in crate::engine::volume) async fn scratch_create(
         self: &Arc<Self>,
         parent: Ino,
         name: &Name,
@@ -59,7 +64,7 @@ impl Volume {
     }
 
     /// Opens a scratch file that has a number.
-    pub(in super::super) async fn scratch_open(
+    pub(in crate::engine::volume) async fn scratch_open(
         self: &Arc<Self>,
         ino: Ino,
         mode: OpenMode,
@@ -71,7 +76,7 @@ impl Volume {
             let labels = self.labels_of(caller).await;
             self.scratch.known.lock().set_labels(ino, labels);
         }
-        let pinned = self.pin(ino, || Live::new(ino, session, idle(self.now())));
+        let pinned = self.inodes.pin(ino, || OpenInode::new(ino, session, idle(self.now())));
         let live = &pinned.live;
         let mut saving = live.saving().await;
         if !live.has_staged() {
@@ -89,7 +94,7 @@ impl Volume {
     }
 
     /// Before `end - start` bytes are written: within the limit?
-    pub(in super::super) fn scratch_may_write(&self, live: &Live, offset: u64, len: u64) -> Result<()> {
+    pub(in crate::engine::volume) fn scratch_may_write(&self, live: &OpenInode, offset: u64, len: u64) -> Result<()> {
         let Some(file) = live.scratch_file() else { return Ok(()) };
         let size = file.stamp()?.size;
         let more = offset.saturating_add(len).saturating_sub(size.max(offset));
@@ -99,14 +104,14 @@ impl Volume {
     }
 
     /// The last handle of a scratch file is gone. `false`: it is no scratch.
-    pub(in super::super) fn scratch_released(&self, live: &Arc<Live>) -> bool {
+    pub(in crate::engine::volume) fn scratch_released(&self, live: &Arc<OpenInode>) -> bool {
         match live.close_scratch() {
             None => return false,
             Some(false) => return true,
             Some(true) => {}
         }
-        self.retire(live);
-        let gone = self.live_of(live.ino).is_none() && self.scratch.known.lock().drop_nameless(live.ino);
+        self.inodes.retire(live);
+        let gone = self.inodes.get(live.ino).is_none() && self.scratch.known.lock().drop_nameless(live.ino);
         if gone {
             // How much it freed is found out when it matters.
             tracing::trace!(ino = %live.ino, "removed scratch file closed");

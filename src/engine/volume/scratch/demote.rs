@@ -16,11 +16,14 @@ use crate::artifact::record::{Node, NodeKind};
 use crate::artifact::{Error, Kind, Result};
 use crate::staging::file::StagingFile;
 
-use super::super::Volume;
-use super::known::id_of;
-use super::moves::{At, across, chmod};
-use super::names::own;
-use super::{os, stat};
+use crate::engine::volume::Volume;
+use crate::engine::volume::scratch::known::id_of;
+use crate::engine::volume::scratch::moves::At;
+use crate::engine::volume::scratch::moves::across;
+use crate::engine::volume::scratch::moves::chmod;
+use crate::engine::volume::scratch::names::own;
+use crate::engine::volume::scratch::os;
+use crate::engine::volume::scratch::stat;
 
 /// Entries fetched from the catalog at once.
 const PAGE: u32 = 512;
@@ -72,7 +75,7 @@ impl Volume {
             if !is_dir {
                 continue;
             }
-            let pending = self.overlay.lock().list(dir, 0);
+            let pending = self.inodes.overlay.lock().list(dir, 0);
             for (_, entry) in pending {
                 self.save(&entry.live, Why::Birth).await?;
             }
@@ -157,7 +160,7 @@ impl Volume {
             dress(&leaf.node, &below(&dst, &leaf.below))?;
         }
         self.scratch.grown(tree.iter().map(|l| l.node.size).sum());
-        self.overlay.lock().untouch(from.0);
+        self.inodes.overlay.lock().untouch(from.0);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ struct Node {
 
 /// Inode ↔ file in the tree, and the cookies of names. Grows with what is looked at; forgets what is removed here. What is removed
 /// past it (by a seal, by another mount) it still has, while the file system gives the numbers of those files to new ones: see
-/// [`super::Scratch::know`].
+/// [`crate::engine::volume::scratch::Scratch::know`].
 #[derive(Default)]
 pub struct Known {
     nodes: HashMap<Ino, Node>,

@@ -12,7 +12,7 @@
 //! - The **tree** owns every scratch name. A name that the overlay or the catalog has comes first.
 //! - [`Known`] gives inode numbers (from the catalog's sequence, for as long as the volume lives) and cookies to what
 //!   the kernel has seen of the tree.
-//! - An open scratch file has a [`Live`](super::live::Live) of that identity, whose staging file is the file in the tree: it is read and written
+//! - An open scratch file has a [`OpenInode`](crate::engine::volume::inode::OpenInode) of that identity, whose staging file is the file in the tree: it is read and written
 //!   as any other, through the daemon (which keeps the limit), and saving it does nothing.
 //! - The rules act when a name is made or moved, as in git: a name that exists stays what it is.
 //!
@@ -29,7 +29,7 @@
 //!   a name outside of it; and an exchange of a scratch name and an artifact's.
 //!
 //! # Lock order
-//! `Live::save` → `Overlay` → `Live::state`; [`Known`] and the rules are leaves: never held while another lock is taken.
+//! `OpenInode::save` → `Overlay` → `OpenInode::state`; [`Known`] and the rules are leaves: never held while another lock is taken.
 //!
 //! # At a crash
 //! The tree is as the file system has it. A move into staging that was not answered ends as any other unsaved file: in the trash,

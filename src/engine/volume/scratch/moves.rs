@@ -17,15 +17,21 @@ use crate::catalog::{Removed, RenameMode};
 use crate::staging::file::StagingFile;
 use crate::staging::journal::Record;
 
-use super::super::Volume;
-use super::super::attr::Attr;
-use super::super::labels::label_from_scratch;
-use super::super::live::{Birthright, Live, Pending};
-use super::super::save::blocking;
-use super::super::tree::Found;
-use super::known::id_of;
-use super::names::{attr_of, own, read_xattr, xattr_names};
-use super::{content, stat};
+use crate::engine::volume::Volume;
+use crate::engine::volume::inode::Birthright;
+use crate::engine::volume::inode::OpenInode;
+use crate::engine::volume::inode::Pending;
+use crate::engine::volume::inode::attr::Attr;
+use crate::engine::volume::ops::tree::Found;
+use crate::engine::volume::ops::xattr::label_from_scratch;
+use crate::engine::volume::save::blocking;
+use crate::engine::volume::scratch::content;
+use crate::engine::volume::scratch::known::id_of;
+use crate::engine::volume::scratch::names::attr_of;
+use crate::engine::volume::scratch::names::own;
+use crate::engine::volume::scratch::names::read_xattr;
+use crate::engine::volume::scratch::names::xattr_names;
+use crate::engine::volume::scratch::stat;
 
 pub(super) type At<'a> = (Ino, &'a Name);
 
@@ -38,7 +44,7 @@ pub(super) fn across() -> Error {
 
 impl Volume {
     /// Does the rename if it is a matter of scratch. `false`: the catalog moves names.
-    pub(in super::super) async fn scratch_rename(
+    pub(in crate::engine::volume) async fn scratch_rename(
         self: &Arc<Self>,
         from: At<'_>,
         to: At<'_>,
@@ -152,7 +158,7 @@ impl Volume {
     async fn unlink_artifact(self: &Arc<Self>, at: At<'_>) -> Result<()> {
         let removed = self.store.catalog.unlink(self.store.origin, at.0, at.1, self.now()).await?;
         self.after_removal(&removed).await;
-        self.overlay.lock().untouch(at.0);
+        self.inodes.overlay.lock().untouch(at.0);
         Ok(())
     }
 
@@ -187,18 +193,18 @@ impl Volume {
         let path = self.scratch.path_of(from.0, from.1)?;
         let labels = self.scratch_labels(ino, &path)?;
         let attr = attr_of(ino, meta);
-        let pinned = self.pin(ino, || Live::new(ino, session, content::idle(self.now())));
+        let pinned = self.inodes.pin(ino, || OpenInode::new(ino, session, content::idle(self.now())));
         let live = pinned.live.clone();
         let mut saving = live.saving().await;
         let staged = StagingFile {
-            name: self.staging_name(ino),
+            name: self.staging.fresh_name(ino),
             path: std::path::PathBuf::new(),
             file: match live.staged_file() {
                 Some(staged) => staged.file,
                 None => Arc::new(content::open_rw(&path)?),
             },
         };
-        let staged = StagingFile { path: self.staging.join(&staged.name), ..staged };
+        let staged = StagingFile { path: self.staging.path.join(&staged.name), ..staged };
         self.journal_birth(&staged.name, &attr, session, to, cookie, &labels)?;
         fs::rename(&path, &staged.path).map_err(|e| Error::io(&path, &e))?;
         chmod(&staged.path, 0o600)?;
@@ -226,7 +232,7 @@ impl Volume {
 
     fn enter_staging(
         &self,
-        live: &Live,
+        live: &OpenInode,
         file: StagingFile,
         to: At<'_>,
         cookie: u64,
@@ -237,11 +243,11 @@ impl Volume {
         live.leave_scratch(file, place, attr, labels)
     }
 
-    fn leave_staging(&self, live: &Live, staged: &StagingFile, path: &Path, mode: u32) -> Result<()> {
+    fn leave_staging(&self, live: &OpenInode, staged: &StagingFile, path: &Path, mode: u32) -> Result<()> {
         chmod(&staged.path, mode)?;
         fs::rename(&staged.path, path).map_err(|e| Error::io(path, &e))?;
         live.enter_scratch(path);
-        self.journal.append(&Record::Done { file: staged.name.clone() })
+        self.staging.journal.append(&Record::Done { file: staged.name.clone() })
     }
 
     fn journal_birth(
@@ -253,7 +259,7 @@ impl Volume {
         cookie: u64,
         labels: &Labels,
     ) -> Result<()> {
-        self.journal.append(&Record::Open {
+        self.staging.journal.append(&Record::Open {
             file: file.to_owned(),
             ino: attr.ino,
             tenant: self.store.tenant.id.0,
@@ -338,7 +344,7 @@ impl Volume {
     }
 
     /// A file that was never committed moves into the tree as it is.
-    async fn demote_pending(self: &Arc<Self>, live: &Arc<Live>, from: At<'_>, to: At<'_>) -> Result<bool> {
+    async fn demote_pending(self: &Arc<Self>, live: &Arc<OpenInode>, from: At<'_>, to: At<'_>) -> Result<bool> {
         let cookie = self.number().await?;
         let dst = self.scratch_room(to.0, to.1)?;
         let _saving = live.saving().await;
@@ -348,7 +354,7 @@ impl Volume {
         };
         self.replace_in_tree(to, &dst)?;
         {
-            let mut overlay = self.overlay.lock();
+            let mut overlay = self.inodes.overlay.lock();
             if overlay.remove(from.0, from.1, live.ino).is_none() {
                 return Ok(false);
             }
@@ -361,7 +367,7 @@ impl Volume {
         self.scratch.know(to, id_of(&meta), live.ino, cookie, live.session)?;
         let (labels, closed) = live.demote(&dst, to.1.as_bytes());
         self.scratch.known.lock().set_labels(live.ino, labels);
-        self.journal.append(&Record::Done { file: staged.name })?;
+        self.staging.journal.append(&Record::Done { file: staged.name })?;
         if closed {
             self.scratch_released(live);
         }
@@ -383,9 +389,9 @@ impl Volume {
     /// Has nobody the file open, now or in a moment? The kernel sends a RELEASE after close(2) has returned, so the program that
     /// closed it may be renaming it already.
     pub(super) async fn released_soon(&self, ino: Ino) -> bool {
-        let mut releases = self.busy.subscribe();
+        let mut releases = self.saves.busy.subscribe();
         let closed = async {
-            while self.live_of(ino).is_some_and(|l| !l.is_idle()) {
+            while self.inodes.get(ino).is_some_and(|l| !l.is_idle()) {
                 if releases.changed().await.is_err() {
                     return;
                 }
@@ -474,7 +480,7 @@ impl Volume {
     }
 
     /// A further name. `None`: neither end is scratch.
-    pub(in super::super) async fn scratch_link(
+    pub(in crate::engine::volume) async fn scratch_link(
         self: &Arc<Self>,
         ino: Ino,
         parent: Ino,
@@ -522,11 +528,11 @@ impl Volume {
         let (fresh, cookie) = (Ino(self.number().await?), self.number().await?);
         let attr = Attr { ino: fresh, ..attr_of(fresh, &meta) };
         let labels = self.scratch_labels(ino, path)?;
-        let staged = StagingFile::create(&self.staging, &self.staging_name(fresh))?;
+        let staged = StagingFile::create(&self.staging.path, &self.staging.fresh_name(fresh))?;
         self.journal_birth(&staged.name, &attr, session, (parent, name), cookie, &labels)?;
         let (copy, from) = (staged.clone(), path.to_owned());
         blocking(move || copy.fill_from(&source, &from, meta.len())).await?;
-        let pinned = self.pin(fresh, || Live::new(fresh, session, content::idle(self.now())));
+        let pinned = self.inodes.pin(fresh, || OpenInode::new(fresh, session, content::idle(self.now())));
         let live = pinned.live.clone();
         self.enter_staging(&live, staged, (parent, name), cookie, &attr, labels);
         live.replaces_nothing();

@@ -13,19 +13,20 @@ use crate::artifact::time::Timestamp;
 use crate::artifact::xattr;
 use crate::artifact::{Error, Kind, Result};
 
-use super::super::attr::Attr;
-use super::super::dir::Listed;
-use super::super::setattr::SetAttr;
-use super::super::{Caller, Volume};
-use super::known::id_of;
-use super::stat;
+use crate::engine::volume::Caller;
+use crate::engine::volume::Volume;
+use crate::engine::volume::inode::attr::Attr;
+use crate::engine::volume::inode::attr::SetAttr;
+use crate::engine::volume::ops::readdir::Listed;
+use crate::engine::volume::scratch::known::id_of;
+use crate::engine::volume::scratch::stat;
 
 /// Our own attributes of a file are kept as they are named.
 const OURS: &[u8] = b"user.artifact";
 
 impl Volume {
     /// The scratch entry of that name. `None`: none, or the name is the catalog's business.
-    pub(in super::super) async fn scratch_lookup(&self, parent: Ino, name: &Name) -> Result<Option<Attr>> {
+    pub(in crate::engine::volume) async fn scratch_lookup(&self, parent: Ino, name: &Name) -> Result<Option<Attr>> {
         let path = self.scratch.path_of(parent, name)?;
         let there = match stat(&path)? {
             // Made while the seal discarded the others.
@@ -62,7 +63,7 @@ impl Volume {
     }
 
     /// Scratch names of a directory with cookies above `after`, in cookie order.
-    pub(in super::super) async fn scratch_list(&self, dir: Ino, after: u64) -> Result<Vec<Listed>> {
+    pub(in crate::engine::volume) async fn scratch_list(&self, dir: Ino, after: u64) -> Result<Vec<Listed>> {
         let path = self.scratch.dir_path(dir)?;
         let session = self.session_of_dir(dir).await?;
         let entries = match fs::read_dir(&path) {
@@ -88,7 +89,7 @@ impl Volume {
     }
 
     /// All of a scratch directory after `cookie`, with `.` and `..`.
-    pub(in super::super) async fn scratch_dir(&self, dir: Ino, cookie: u64) -> Result<Vec<Listed>> {
+    pub(in crate::engine::volume) async fn scratch_dir(&self, dir: Ino, cookie: u64) -> Result<Vec<Listed>> {
         let me = self.scratch_attr(dir)?;
         let mut out = Vec::new();
         if cookie < 1 {
@@ -108,7 +109,7 @@ impl Volume {
     }
 
     /// True when a directory of the catalog's has scratch in it.
-    pub(in super::super) fn has_scratch(&self, dir: Ino) -> Result<bool> {
+    pub(in crate::engine::volume) fn has_scratch(&self, dir: Ino) -> Result<bool> {
         let path = self.scratch.dir_path(dir)?;
         match fs::read_dir(&path) {
             Ok(mut entries) => Ok(entries.next().is_some()),
@@ -118,8 +119,8 @@ impl Volume {
     }
 
     /// `stat(2)` of a scratch inode: of the open file where there is one.
-    pub(in super::super) fn scratch_attr(&self, ino: Ino) -> Result<Attr> {
-        let open = self.live_of(ino).and_then(|l| l.staged_file());
+    pub(in crate::engine::volume) fn scratch_attr(&self, ino: Ino) -> Result<Attr> {
+        let open = self.inodes.get(ino).and_then(|l| l.staged_file());
         let meta = match open {
             Some(file) => file.file.metadata().map_err(|e| Error::io(&file.path, &e))?,
             None => {
@@ -159,7 +160,12 @@ impl Volume {
     }
 
     /// Whether what is made under that name is scratch: its directory is, or the rules say so.
-    pub(in super::super) async fn goes_to_scratch(&self, parent: Ino, name: &Name, is_dir: bool) -> Result<bool> {
+    pub(in crate::engine::volume) async fn goes_to_scratch(
+        &self,
+        parent: Ino,
+        name: &Name,
+        is_dir: bool,
+    ) -> Result<bool> {
         if self.scratch.is(parent) {
             return Ok(true);
         }
@@ -168,7 +174,7 @@ impl Volume {
     }
 
     /// Directories, symlinks and special files.
-    pub(in super::super) async fn scratch_make(
+    pub(in crate::engine::volume) async fn scratch_make(
         &self,
         parent: Ino,
         name: &Name,
@@ -215,7 +221,7 @@ impl Volume {
                 _ => {}
             }
         }
-        Ok(dir.join(super::os(name)))
+        Ok(dir.join(crate::engine::volume::scratch::os(name)))
     }
 
     /// As inode(7) has it for setgid directories.
@@ -231,7 +237,7 @@ impl Volume {
     }
 
     /// Removes a name that is in the tree. `false`: it is not.
-    pub(in super::super) async fn scratch_remove(&self, parent: Ino, name: &Name, dir: bool) -> Result<bool> {
+    pub(in crate::engine::volume) async fn scratch_remove(&self, parent: Ino, name: &Name, dir: bool) -> Result<bool> {
         let path = self.scratch.path_of(parent, name)?;
         let Some(meta) = stat(&path)? else {
             return if self.scratch.is(parent) {
@@ -261,7 +267,7 @@ impl Volume {
     /// Forgets a name that was taken away.
     pub(super) fn scratch_gone(&self, parent: Ino, name: &Name, meta: &Metadata) {
         let Some(ino) = self.scratch.known.lock().forget(parent, name) else { return };
-        if self.live_of(ino).is_none() && self.scratch.known.lock().drop_nameless(ino) && meta.nlink() <= 1 {
+        if self.inodes.get(ino).is_none() && self.scratch.known.lock().drop_nameless(ino) && meta.nlink() <= 1 {
             let freed = meta.blocks() * 512;
             let used = &self.scratch.used;
             let _ =
@@ -271,7 +277,7 @@ impl Volume {
         }
     }
 
-    pub(in super::super) fn scratch_readlink(&self, ino: Ino) -> Result<Vec<u8>> {
+    pub(in crate::engine::volume) fn scratch_readlink(&self, ino: Ino) -> Result<Vec<u8>> {
         let path = self.scratch.path(ino)?;
         rustix::fs::readlink(&path, Vec::new())
             .map(std::ffi::CString::into_bytes)
@@ -279,10 +285,10 @@ impl Volume {
     }
 
     /// `chmod`, `chown`, `utimensat`, `truncate`.
-    pub(in super::super) async fn scratch_setattr(&self, ino: Ino, set: SetAttr) -> Result<Attr> {
+    pub(in crate::engine::volume) async fn scratch_setattr(&self, ino: Ino, set: SetAttr) -> Result<Attr> {
         let session = self.scratch.known.lock().session(ino).unwrap_or(SessionId::NONE);
         self.refuse_sealed(session).await?;
-        let open = self.live_of(ino).and_then(|l| l.staged_file());
+        let open = self.inodes.get(ino).and_then(|l| l.staged_file());
         let path = match &open {
             // Also of a file that has no name any more.
             Some(file) => {
@@ -294,10 +300,10 @@ impl Volume {
         if let Some(size) = set.size {
             let file = match &open {
                 Some(file) => file.file.clone(),
-                None => std::sync::Arc::new(super::content::open_rw(&path)?),
+                None => std::sync::Arc::new(crate::engine::volume::scratch::content::open_rw(&path)?),
             };
             file.set_len(size).map_err(|e| Error::io(&path, &e))?;
-            if let Some(live) = self.live_of(ino) {
+            if let Some(live) = self.inodes.get(ino) {
                 live.count_write();
             }
         }
@@ -315,7 +321,7 @@ impl Volume {
         self.scratch_attr(ino)
     }
 
-    pub(in super::super) async fn scratch_getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
+    pub(in crate::engine::volume) async fn scratch_getxattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         use xattr::{Attr as X, Fact};
         match X::for_read(name)? {
             X::Fact(Fact::State) => Ok(b"scratch".to_vec()),
@@ -331,7 +337,7 @@ impl Volume {
         }
     }
 
-    pub(in super::super) fn scratch_listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
+    pub(in crate::engine::volume) fn scratch_listxattr(&self, ino: Ino) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         for name in xattr_names(&self.scratch.path(ino)?)? {
             if name.starts_with(b"user.") && !name.starts_with(OURS) {
@@ -343,7 +349,7 @@ impl Volume {
     }
 
     /// `value: None` removes.
-    pub(in super::super) async fn scratch_setxattr(
+    pub(in crate::engine::volume) async fn scratch_setxattr(
         &self,
         ino: Ino,
         name: &[u8],

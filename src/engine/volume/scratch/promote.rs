@@ -19,13 +19,18 @@ use crate::catalog::borders::{Graft, GraftNode};
 use crate::catalog::{Birth, Commit, CommitError, FileStat, LabelChange, NewNode, Removed, RenameMode};
 use crate::engine::ingest::CommitMeta;
 
-use super::super::Volume;
-use super::super::attr::sparse;
-use super::super::tree::Found;
-use super::known::id_of;
-use super::moves::{At, across};
-use super::names::{attr_of, read_xattr, xattr_names};
-use super::{content, os, stat};
+use crate::engine::volume::Volume;
+use crate::engine::volume::inode::attr::sparse;
+use crate::engine::volume::ops::tree::Found;
+use crate::engine::volume::scratch::content;
+use crate::engine::volume::scratch::known::id_of;
+use crate::engine::volume::scratch::moves::At;
+use crate::engine::volume::scratch::moves::across;
+use crate::engine::volume::scratch::names::attr_of;
+use crate::engine::volume::scratch::names::read_xattr;
+use crate::engine::volume::scratch::names::xattr_names;
+use crate::engine::volume::scratch::os;
+use crate::engine::volume::scratch::stat;
 
 /// A commit that finds a blob gone stores the bytes and comes again, with all the others.
 const ROUNDS: u32 = 5;
@@ -70,7 +75,7 @@ impl Volume {
         let replaced = match self.find(to.0, to.1).await? {
             Some(Found::Committed(node)) if mode == RenameMode::Replace => {
                 if node.kind == NodeKind::Dir
-                    && (self.has_scratch(node.ino)? || !self.overlay.lock().is_empty(node.ino))
+                    && (self.has_scratch(node.ino)? || !self.inodes.overlay.lock().is_empty(node.ino))
                 {
                     return Err(Error::new(Kind::NotEmpty, format!("{}: the directory is not empty", to.1)));
                 }
@@ -281,7 +286,7 @@ impl Volume {
     async fn after_graft(self: &Arc<Self>, branch: &Branch, to: At<'_>, replaced: Option<Node>) -> Result<()> {
         if let Some(node) = replaced {
             if node.kind == NodeKind::Dir {
-                self.removed.note(self.attr_of(&node)?);
+                self.kernel.removed.note(self.attr_of(&node)?);
             } else {
                 let nlink = node.nlink.saturating_sub(1);
                 self.after_removal(&Removed { ino: node.ino, kind: node.kind, nlink }).await;
@@ -290,7 +295,7 @@ impl Volume {
         for leaf in &branch.files {
             self.forget_cached(leaf.ino);
         }
-        self.overlay.lock().untouch(to.0);
+        self.inodes.overlay.lock().untouch(to.0);
         self.store.settle_soon();
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::artifact::ignore::{FILE_NAME, IgnoreRules};
 use crate::artifact::name::Name;
 use crate::catalog::ChangeKind;
 
-use super::super::Volume;
+use crate::engine::volume::Volume;
 
 /// Rules by session, and the inode of the file they were read from.
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl Volume {
     }
 
     /// Would a new `name` in this directory of the catalog's be scratch?
-    pub(in super::super) async fn is_ignored(
+    pub(in crate::engine::volume) async fn is_ignored(
         &self,
         session: SessionId,
         parent: Ino,
@@ -67,13 +67,13 @@ impl Volume {
     }
 
     /// A file of this name was made, saved, moved or removed.
-    pub(in super::super) fn rules_may_change(&self, name: &[u8]) {
+    pub(in crate::engine::volume) fn rules_may_change(&self, name: &[u8]) {
         if name == FILE_NAME.as_bytes() {
             self.scratch.rules.forget();
         }
     }
 
-    pub(in super::super) fn rules_heard(&self, change: &ChangeKind) {
+    pub(in crate::engine::volume) fn rules_heard(&self, change: &ChangeKind) {
         match change {
             ChangeKind::Entry { name, .. } => self.rules_may_change(name.as_bytes()),
             ChangeKind::Inode { ino } => {
