@@ -66,11 +66,19 @@ pub(crate) fn detach(mountpoint: &Path) -> Result<bool> {
     if !is_dead(mountpoint) {
         return Ok(false);
     }
-    match rustix::mount::unmount(mountpoint, UnmountFlags::DETACH) {
-        Ok(()) => Ok(true),
+    let done = match rustix::mount::unmount(mountpoint, UnmountFlags::DETACH) {
         // An ordinary user's mounts are made and unmade by a setuid helper.
-        Err(Errno::PERM) => by_helper(mountpoint).map(|()| true),
-        Err(e) => Err(Error::io(mountpoint, &e.into())),
+        Err(Errno::PERM) => by_helper(mountpoint),
+        done => done.map_err(|e| Error::io(mountpoint, &e.into())),
+    };
+    gone_all_the_same(mountpoint, done).map(|()| true)
+}
+
+/// Two commands that meet a dead mount both take it away: the second one fails, and has what it wants.
+fn gone_all_the_same(mountpoint: &Path, done: Result<()>) -> Result<()> {
+    match done {
+        Err(e) if is_ours(mountpoint)? => Err(e),
+        _ => Ok(()),
     }
 }
 
@@ -134,8 +142,8 @@ pub(crate) fn abort(mountpoint: &Path) -> Result<()> {
     if std::fs::write(format!("/sys/fs/fuse/connections/{}/abort", line.connection), "1").is_ok() {
         return Ok(());
     }
-    rustix::mount::unmount(mountpoint, UnmountFlags::FORCE | UnmountFlags::DETACH)
-        .map_err(|e| Error::io(mountpoint, &e.into()))
+    let done = rustix::mount::unmount(mountpoint, UnmountFlags::FORCE | UnmountFlags::DETACH);
+    gone_all_the_same(mountpoint, done.map_err(|e| Error::io(mountpoint, &e.into())))
 }
 
 /// Whether a mount of ours, alive or dead, is on top at `mountpoint`. Does not touch it. Blocking.
@@ -236,6 +244,13 @@ mod tests {
         let text = b"24 1 254:0 / / rw,relatime - ext4 /dev/root rw";
         assert_eq!(parse(text), line("/", None));
         assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn who_comes_second_to_a_dead_mount_does_not_fail() {
+        let nothing_there = || Err(Error::io("/proc", &Errno::INVAL.into()));
+        gone_all_the_same(Path::new("/proc"), nothing_there()).unwrap();
+        gone_all_the_same(Path::new("/nonexistent"), Ok(())).unwrap();
     }
 
     #[test]
