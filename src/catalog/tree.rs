@@ -25,7 +25,7 @@ pub trait Tree: Send + Sync + 'static {
     /// Takes `count` numbers for inodes and cookies out of the sequence for ever; returns the first.
     async fn reserve(&self, count: u64) -> Result<u64>;
     /// Makes a directory, symlink or special file. A directory in the tenant's root is a session: its name must
-    /// be a [`SessionName`] (`Invalid` else); anything else there is `Reserved`.
+    /// be a [`SessionName`](crate::artifact::name::SessionName) (`Invalid` else); anything else there is `Reserved`.
     async fn make(&self, origin: Origin, node: NewNode) -> Result<Node>;
     /// `mkdir -p`: the directory at `path` below `dirs.root`, and those that had to be made, the highest first; all or none.
     /// `NotADirectory` where something else stands.

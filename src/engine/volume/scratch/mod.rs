@@ -29,7 +29,7 @@
 //!   a name outside of it; and an exchange of a scratch name and an artifact's.
 //!
 //! # Lock order
-//! `OpenInode::save` → `Overlay` → `OpenInode::state`; [`Known`] and the rules are leaves: never held while another lock is taken.
+//! `inode::Saving` → `Overlay` → `OpenInode::state`; [`Known`] and the rules are leaves: never held while another lock is taken.
 //!
 //! # At a crash
 //! The tree is as the file system has it. A move into staging that was not answered ends as any other unsaved file: in the trash,
