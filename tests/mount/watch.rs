@@ -9,6 +9,13 @@ use std::time::Duration;
 use crate::support::{MountOptions, Sandbox, Store, TestMount, sh, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_outputfs");
+/// `has PATH`: the command waits until the path is an artifact.
+const HAS: &str = concat!(
+    "has() { n=0; until '",
+    env!("CARGO_BIN_EXE_outputfs"),
+    r#"' ls w --json | grep -q "\"$1\""; do n=$((n + 1)); [ $n -lt 200 ]; sleep 0.05; done; }
+"#
+);
 
 fn run(s: &Sandbox, args: &[&str], script: &str) -> Output {
     let mut command = s.outputfs("run");
@@ -73,12 +80,11 @@ fn what_is_closed_in_a_plain_folder_is_stored_by_the_end() {
 #[test]
 fn renames_removals_and_other_kinds_are_followed() {
     let s = Sandbox::new(Store::Local);
-    ran(
-        &s,
-        &[],
-        r"cd outputs; mkdir old; echo 1 > old/f; echo 2 > gone; echo 3 > a; echo 4 > kind; ln -s a l; echo 5 > hard; ln hard hard2
-          sleep 0.3; mv old new; rm gone; mv a b; rm kind; mkdir kind; echo 6 > kind/f; ln -sfn b l",
+    let script = format!(
+        r"{HAS}cd outputs; mkdir old; echo 1 > old/f; echo 2 > gone; echo 3 > a; echo 4 > kind; ln -s a l; echo 5 > hard; ln hard hard2
+          has old/f; has gone; has a; has kind; has hard2; mv old new; rm gone; mv a b; rm kind; mkdir kind; echo 6 > kind/f; ln -sfn b l"
     );
+    ran(&s, &[], &script);
     assert_eq!(names(&s), ["b", "hard", "hard2", "kind/f", "new/f"]);
     // What an earlier run took is known by its size and time.
     ran(&s, &[], "rm -r outputs/kind; echo 7 > outputs/kind; mv outputs/b outputs/new/b; rm outputs/hard");
@@ -92,9 +98,7 @@ fn renames_removals_and_other_kinds_are_followed() {
 fn what_is_closed_is_an_artifact_soon() {
     let s = Sandbox::new(Store::Local);
     let script = format!(
-        r#"cd outputs
-           has() {{ n=0; until '{PROGRAM}' ls w --json | grep -q "\"$1\""; do n=$((n + 1)); [ $n -lt 200 ]; sleep 0.05; done; }}
-           echo 1 > first; has first
+        r#"{HAS}cd outputs; echo 1 > first; has first
            mkdir -p a/b/c; echo 2 > a/b/c/deep; has a/b/c/deep
            echo 3 > t.tmp; mv t.tmp placed; has placed
            mkdir dir.tmp; echo 4 > dir.tmp/in; mv dir.tmp dir; has dir/in"#
