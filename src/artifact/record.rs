@@ -249,10 +249,10 @@ pub struct Link {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Labels {
     /// Set by `setfattr` or the API: wins, and stays with the path's later versions.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub explicit: Metadata,
     /// From the writer's environment: wins over the directories' defaults.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
     pub environment: Metadata,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<String>,

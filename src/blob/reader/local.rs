@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -25,10 +25,14 @@ const BAD: u8 = 2;
 /// are verified at the same time.
 const VERIFIERS: usize = 4;
 
-/// A file, verified chunk by chunk as it is read.
+/// How far from the end of the read before another may begin to follow it: the kernel reads ahead by several requests at a time.
+const NEAR: u64 = 2 << 20;
+
+/// A file, verified chunk by chunk as it is read. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct LocalContent {
     inner: Arc<Inner>,
-    verifying: [Mutex<()>; VERIFIERS],
+    verifying: Arc<[Mutex<()>; VERIFIERS]>,
 }
 
 struct Inner {
@@ -39,6 +43,10 @@ struct Inner {
     fleeting: bool,
     /// One of the three states a chunk.
     chunks: Vec<AtomicU8>,
+    /// Where the last read ended.
+    end: AtomicU64,
+    /// Chunks below this are not verified ahead of their readers any more.
+    ahead: AtomicU64,
 }
 
 impl Inner {
@@ -85,7 +93,8 @@ impl LocalContent {
     fn of(content: Content, file: Arc<File>, path: PathBuf, fleeting: bool) -> Self {
         // More digests than chunks or fewer leave the surplus unproven: `check_chunk` refuses it.
         let chunks = (0..chunk_count(content.size)).map(|_| AtomicU8::new(UNKNOWN)).collect();
-        Self { inner: Arc::new(Inner { content, file, path, fleeting, chunks }), verifying: Default::default() }
+        let (end, ahead) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { content, file, path, fleeting, chunks, end, ahead }), verifying: Arc::default() }
     }
 
     /// Sees to it that a chunk is verified; its bytes when that meant to read them now.
@@ -115,7 +124,27 @@ impl LocalContent {
         blocking((range.end - range.start) * 4, move || inner.verify(index)).await.map(Some)
     }
 
+    /// Of reads that follow one another, the second half of a chunk has the next one verified, so that nobody waits for its hash.
+    fn look_ahead(&self, range: &Range<u64>) {
+        let former = self.inner.end.swap(range.end, Ordering::Relaxed);
+        let (last, next) = ((range.end - 1) / CHUNK, (range.end - 1) / CHUNK + 1);
+        let follows = range.start > 0 && range.start.abs_diff(former) <= NEAR;
+        let unknown = || self.inner.state(next).is_some_and(|s| s.load(Ordering::Acquire) == UNKNOWN);
+        // (What is fleeting may be another's by the time it is asked for.)
+        if !follows || self.inner.fleeting || range.end - last * CHUNK <= CHUNK / 2 || !unknown() {
+            return;
+        }
+        if self.inner.ahead.fetch_max(next + 1, Ordering::Relaxed) > next {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let content = self.clone();
+        // Its outcome is for who reads it: bad bytes stay an error, a disk that fails is asked again.
+        runtime.spawn(async move { content.prove(next).await.map(drop).unwrap_or_default() });
+    }
+
     async fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.look_ahead(&range);
         let (first, last) = (range.start / CHUNK, (range.end - 1) / CHUNK);
         for index in first..=last {
             let Some(bytes) = self.prove(index).await? else { continue };
@@ -272,6 +301,32 @@ mod tests {
                 assert!(copy == bytes && std::fs::read(path).unwrap() == bytes);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn reads_that_follow_one_another_find_the_next_chunk_verified_and_others_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (size, piece) = (5 * CHUNK, usize::try_from(CHUNK / 4).unwrap());
+        let bytes = vec![7; usize::try_from(size).unwrap()];
+        let (_reader, _writer) = on_disk(&bytes, &dir);
+        let path = dir.path().join("blob");
+        let opened = || LocalContent::new(content(&bytes), Arc::new(File::open(&path).unwrap()), path.clone());
+        let states = |c: &LocalContent| c.inner.chunks.iter().map(|s| s.load(Ordering::Acquire)).collect::<Vec<_>>();
+        let stream = opened();
+        for n in 0..3 {
+            stream.read_at(n * CHUNK / 4, piece).await.unwrap();
+        }
+        while states(&stream) != [GOOD, GOOD, UNKNOWN, UNKNOWN, UNKNOWN] {
+            tokio::task::yield_now().await;
+        }
+        // A head alone, and reads here and there.
+        let others = opened();
+        for at in [0, 3 * CHUNK + CHUNK / 2, CHUNK / 4, 3 * CHUNK + 3 * CHUNK / 4] {
+            others.read_at(at, piece).await.unwrap();
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(states(&others), [GOOD, UNKNOWN, UNKNOWN, GOOD, UNKNOWN]);
+        assert_eq!(others.inner.ahead.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
