@@ -70,6 +70,9 @@ pub struct Global {
     /// Where the bytes go: s3://BUCKET/PREFIX or a directory [default: in the state directory]
     #[arg(long, global = true, value_name = "URL", env = "OUTPUTFS_STORE", hide_env_values = true)]
     pub store: Option<String>,
+    /// Where several machines keep one catalog: postgres://USER@HOST/DATABASE [default: in the state directory]
+    #[arg(long, global = true, value_name = "URL", env = "OUTPUTFS_CATALOG", hide_env_values = true)]
+    pub catalog: Option<String>,
     /// Address of an S3 server that is not AWS (else AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL)
     #[arg(long, global = true, value_name = "URL", env = "OUTPUTFS_S3_ENDPOINT", hide_env_values = true)]
     pub s3_endpoint: Option<String>,

@@ -8,7 +8,8 @@ use clap::ValueEnum;
 
 use crate::artifact::time::Ttl;
 use crate::artifact::versions::Rules;
-use crate::artifact::{Error, Result};
+use crate::artifact::{Error, Kind, Result};
+use crate::catalog::postgres::Place;
 use crate::cli::args::{DurabilityArg, Global, LinkModeArg, LogFormat};
 use crate::cli::value::{self, Http};
 use crate::engine::options::{Durability, Keeping, Options, StoreConfig};
@@ -17,9 +18,10 @@ use crate::engine::options::{Durability, Keeping, Options, StoreConfig};
 pub const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7780);
 
 /// `config.toml`: what may stand in it, each as on the command line.
-pub const KEYS: [&str; 23] = [
+pub const KEYS: [&str; 24] = [
     "state_dir",
     "store",
+    "catalog",
     "s3_endpoint",
     "s3_path_style",
     "s3_region",
@@ -69,6 +71,7 @@ impl Settings {
     /// # Errors
     /// `Invalid` when the settings file is not as it should be, or no state directory can be named.
     pub fn resolve(mut global: Global) -> Result<Self> {
+        let typed = global.catalog.clone().filter(|said| std::env::var("OUTPUTFS_CATALOG").ok().as_ref() != Some(said));
         let file = read_file(&mut global)?;
         let state_dir = match global.state_dir.take() {
             Some(dir) => dir,
@@ -115,8 +118,12 @@ impl Settings {
                 Some(Http::On(addr)) => url_of(addr),
                 Some(Http::Off) | None => defaults.public_url.clone(),
             }),
+            many_machines: global.catalog.is_some(),
             ..defaults
         };
+        if let Some(said) = &global.catalog {
+            store.catalog = Some(shared_catalog(said, typed.is_some(), &store)?);
+        }
         Ok(Self {
             store,
             json: global.json,
@@ -141,6 +148,28 @@ impl Settings {
             self.store.options.public_url = if tls { url.replacen("http:", "https:", 1) } else { url };
         }
     }
+}
+
+/// What can work on several machines, and what would show a password.
+fn shared_catalog(said: &str, typed: bool, store: &StoreConfig) -> Result<Place> {
+    let place = Place::parse(said)?;
+    if typed && place.plain().is_none() {
+        return Err(Error::invalid(
+            "a password in --catalog is seen by everybody on this machine: put it into OUTPUTFS_CATALOG, PGPASSWORD, PGPASSFILE or config.toml",
+        ));
+    }
+    if store.store.is_none() {
+        return Err(Error::invalid(
+            "with --catalog the bytes must be where every machine finds them: say --store s3://BUCKET/PREFIX",
+        ));
+    }
+    if store.options.durability != Durability::Store {
+        return Err(Error::new(
+            Kind::Unsupported,
+            "with --catalog close() answers when the bytes are in the store: leave --durability out",
+        ));
+    }
+    place.with_password()
 }
 
 /// The URL by which this host reaches its own listener.
@@ -239,6 +268,7 @@ fn set(key: &str, value: &toml::Value, global: &mut Global, file: &mut FileSetti
     match key {
         "state_dir" => fill(&mut global.state_dir, PathBuf::from(text_of(value)?)),
         "store" => fill(&mut global.store, text_of(value)?),
+        "catalog" => fill(&mut global.catalog, text_of(value)?),
         "s3_endpoint" => fill(&mut global.s3_endpoint, text_of(value)?),
         "s3_path_style" => fill(&mut global.s3_path_style, bool_of(value)?),
         "s3_region" => fill(&mut global.s3_region, text_of(value)?),
@@ -317,6 +347,20 @@ mod tests {
         assert_eq!(global.cache_size, Some(1 << 30));
         assert_eq!(global.durability, Some(DurabilityArg::Local));
         assert_eq!(file.http, Some(Http::Off));
+    }
+
+    #[test]
+    fn a_shared_catalog_has_a_shared_store_and_hides_its_password() {
+        let mut store = StoreConfig::new("/s").unwrap();
+        let url = "postgres://me:secret@h/d";
+        let refused = |typed, store: &StoreConfig| shared_catalog(url, typed, store).unwrap_err().message;
+        assert!(refused(true, &store).contains("is seen by everybody"));
+        assert!(refused(false, &store).contains("say --store"));
+        store.store = Some("s3://b/p".into());
+        let place = shared_catalog(url, false, &store).unwrap();
+        assert_eq!((format!("{place:?}"), place.plain()), ("postgres://h/d".into(), None));
+        store.options.durability = Durability::Local;
+        assert!(refused(false, &store).contains("leave --durability out"));
     }
 
     #[test]

@@ -121,13 +121,18 @@ fn environment(settings: &Settings, session: &SessionName, dir: &Path) -> Vec<(&
 }
 
 fn folder(settings: &Settings, session: &SessionName, dir: &Path) -> Vec<(&'static str, OsString)> {
-    vec![
+    let mut env = vec![
         ("OUTPUTFS_SESSION_ID", OsString::from(session.as_str())),
         ("ARTIFACTA_SESSION_ID", OsString::from(session.as_str())),
         ("OUTPUTFS_DIR", dir.as_os_str().to_owned()),
         ("OUTPUTFS_STATE_DIR", settings.store.state_dir.as_os_str().to_owned()),
         ("OUTPUTFS_TENANT", OsString::from(settings.store.tenant.as_str())),
-    ]
+    ];
+    // (One with a password came by the environment or the settings file, where the command finds it too.)
+    if let Some(catalog) = settings.store.catalog.as_ref().and_then(|c| c.plain()) {
+        env.push(("OUTPUTFS_CATALOG", OsString::from(catalog)));
+    }
+    env
 }
 
 /// The run, and the attempt that `--step` asks for: what the command is to know of them. A key of this store that the command would

@@ -92,8 +92,14 @@ async fn open(config: &StoreConfig, staging: bool) -> Result<Arc<Store>> {
     let cache = parts::cache(&state, config).await?;
     let path = state.catalog_path();
     let clock = config.clock.clone();
-    let options = SqliteOptions { versions: config.options.versions, now: Some(Arc::new(move || clock.now())) };
-    let catalog = blocking(move || SqliteCatalog::open(&path, options)).await?;
+    let versions = config.options.versions;
+    let catalog = match config.catalog.clone() {
+        Some(shared) => blocking(move || SqliteCatalog::open_postgres(shared, versions)).await?,
+        None => {
+            let options = SqliteOptions { versions, now: Some(Arc::new(move || clock.now())) };
+            blocking(move || SqliteCatalog::open(&path, options)).await?
+        }
+    };
     let tenant = crate::catalog::Sessions::tenant(&*catalog, &config.tenant, config.clock.now()).await?;
     if !state.is_read_only() {
         let (at, name) = (state.clone(), config.tenant.clone());

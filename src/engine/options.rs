@@ -35,6 +35,8 @@ pub struct Options {
     pub versions: Rules,
     /// Base of links, without a trailing slash.
     pub public_url: String,
+    /// The catalog is one that other machines use too.
+    pub many_machines: bool,
     /// Bytes that scratch files of one tenant may take in the state directory.
     pub scratch_limit: u64,
 }
@@ -48,6 +50,7 @@ impl Default for Options {
             keeping: Keeping::default(),
             versions: Rules { window: Duration::from_secs(2), keep: Some(10), keys: None },
             public_url: String::from("http://127.0.0.1:7780"),
+            many_machines: false,
             scratch_limit: 10 << 30,
         }
     }
@@ -85,6 +88,8 @@ pub struct StoreConfig {
     /// `s3://bucket/prefix`, or a directory (absolute path or `file://…`); none: what this state directory was
     /// used with before, at first `blobs/` in it.
     pub store: Option<String>,
+    /// The catalog that several machines share; none: the one in the state directory.
+    pub catalog: Option<crate::catalog::postgres::Place>,
     /// `--s3-endpoint`.
     pub endpoint: Option<String>,
     /// `--s3-path-style`.
@@ -106,6 +111,7 @@ impl StoreConfig {
             state_dir: state_dir.into(),
             tenant: "default".parse()?,
             store: None,
+            catalog: None,
             endpoint: None,
             path_style: false,
             region: None,

@@ -24,6 +24,9 @@ pub(crate) struct Place {
     pub path_style: bool,
     #[serde(default)]
     pub region: Option<String>,
+    /// Without its password; none: the catalog in the state directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<String>,
 }
 
 impl Place {
@@ -34,6 +37,7 @@ impl Place {
             endpoint: config.endpoint.clone(),
             path_style: config.path_style,
             region: config.region.clone(),
+            catalog: config.catalog.as_ref().map(crate::catalog::postgres::Place::describe),
         }
     }
 
@@ -57,7 +61,23 @@ impl Place {
                 name(&known)
             )));
         }
+        match (&known.catalog, &asked.catalog) {
+            (known, asked) if known == asked => {}
+            (Some(catalog), _) => {
+                return Err(Error::invalid(format!(
+                    "{} belongs to the catalog {catalog}: say it with --catalog or OUTPUTFS_CATALOG, or take another state directory",
+                    state.root().display()
+                )));
+            }
+            (None, _) => {
+                return Err(Error::invalid(format!(
+                    "{} has a catalog of its own: with --catalog take another state directory",
+                    state.root().display()
+                )));
+            }
+        }
         let merged = Place {
+            catalog: known.catalog.clone(),
             store: known.store.clone(),
             endpoint: asked.endpoint.or_else(|| known.endpoint.clone()),
             path_style: asked.path_style || known.path_style,
@@ -118,6 +138,7 @@ mod tests {
             endpoint: Some("http://h:1".into()),
             path_style: true,
             region: None,
+            catalog: None,
         };
         assert_eq!(Place::settle(&state, s3.clone()).unwrap(), s3);
         assert_eq!(Place::settle(&state, Place::default()).unwrap(), s3);
@@ -126,6 +147,23 @@ mod tests {
         let moved = Place { endpoint: Some("http://h:2".into()), ..Place::default() };
         assert_eq!(Place::settle(&state, moved).unwrap().endpoint.as_deref(), Some("http://h:2"));
         assert_eq!(Place::settle(&state, Place::default()).unwrap().endpoint.as_deref(), Some("http://h:2"));
+    }
+
+    #[test]
+    fn a_state_directory_stays_with_its_catalog() {
+        let dir = tempfile::tempdir().unwrap();
+        let shared = Place { catalog: Some("postgres://h/d".into()), ..Place::default() };
+        let other = Place { catalog: Some("postgres://h/other".into()), ..Place::default() };
+        let state = StateDir::open(&dir.path().join("shared")).unwrap();
+        Place::settle(&state, shared.clone()).unwrap();
+        assert_eq!(Place::settle(&state, shared.clone()).unwrap(), shared);
+        for wrong in [Place::default(), other] {
+            let e = Place::settle(&state, wrong).unwrap_err();
+            assert!(e.message.contains("belongs to the catalog postgres://h/d"), "{e}");
+        }
+        let state = StateDir::open(&dir.path().join("own")).unwrap();
+        Place::settle(&state, Place::default()).unwrap();
+        assert!(Place::settle(&state, shared).unwrap_err().message.contains("a catalog of its own"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod ended;
 mod full;
 mod keys;
 mod life;
+mod machines;
 mod many;
 mod metadata;
 mod model;

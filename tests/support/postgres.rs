@@ -82,9 +82,10 @@ fn start() -> Cluster {
     Cluster { socket: dir, _keeper: keeper }
 }
 
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+
 /// The address of a fresh, empty database.
 pub fn database() -> String {
-    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     let cluster = CLUSTER.get_or_init(start);
     let name = format!("t{}", Ulid::new().to_string().to_lowercase());
     run(Command::new(programs().join("createdb")).arg("-h").arg(&cluster.socket).args([
@@ -95,4 +96,16 @@ pub fn database() -> String {
         &name,
     ]));
     format!("host={} user=outputfs dbname={name}", cluster.socket.display())
+}
+
+/// Ends every connection to the database at `address`, in the middle of whatever it does; how many there were.
+pub fn cut(address: &str) -> usize {
+    let cluster = CLUSTER.get_or_init(start);
+    let name = address.rsplit('=').next().unwrap_or_default();
+    let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    let mut psql = Command::new(programs().join("psql"));
+    let psql = psql.arg("-h").arg(&cluster.socket).args(["-U", "outputfs", "-d", "postgres", "-Atc", &sql]);
+    let out = psql.output().expect("psql");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).lines().count()
 }

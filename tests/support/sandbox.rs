@@ -84,6 +84,14 @@ impl Sandbox {
         }
         sandbox
     }
+    /// Another machine with the same store: a state directory of its own.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        let mut other = Self::new(Store::Local);
+        other.s3.clone_from(&self.s3);
+        other.store = self.store;
+        other
+    }
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()

@@ -5,14 +5,14 @@ use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Statement};
 
 use super::value::Bound;
-use super::{CONNECT, Place, STATEMENT, runtime};
+use super::{CONNECT, PAUSE, Place, STATEMENT, runtime};
 use crate::catalog::sql::{self, Error, Result, Value, actor, dialect};
 
 /// Prepared statements that are kept.
@@ -30,14 +30,29 @@ pub struct Session {
     /// What the triggers were told last; none: nothing in this transaction, or this one only reads.
     who: RefCell<Option<Who>>,
     writes: Cell<bool>,
+    /// For one answer.
+    patience: Duration,
+    /// It was given up in the middle of something.
+    lost: Cell<bool>,
 }
 
 impl Session {
+    /// `patience`: for each answer, and for the connection if that is less than usual.
+    ///
     /// # Errors
-    /// Of the connection.
-    pub fn open(place: &Place) -> crate::artifact::Result<Self> {
+    /// Of the connection; at once, when it failed a moment ago.
+    pub fn open(place: &Place, patience: Duration) -> crate::artifact::Result<Self> {
+        let unreachable = |e: &dyn std::fmt::Display| {
+            crate::artifact::Error::new(
+                crate::artifact::Kind::StoreUnavailable,
+                format!("the catalog {} cannot be reached: {e}", place.describe()),
+            )
+        };
+        if place.refused.lock().is_some_and(|until| Instant::now() < until) {
+            return Err(unreachable(&"it did not answer a moment ago"));
+        }
         let config = Arc::clone(&place.config);
-        let client = wait(CONNECT + SPARE, async move {
+        let client = wait(patience.min(CONNECT + SPARE), async move {
             let (client, connection) = config.connect(NoTls).await?;
             tokio::spawn(async move {
                 if let Err(e) = connection.await {
@@ -53,22 +68,24 @@ impl Session {
             Ok(client)
         })
         .map_err(|e| {
-            crate::artifact::Error::new(
-                crate::artifact::Kind::StoreUnavailable,
-                format!("the catalog {} cannot be reached: {e}", place.describe()),
-            )
+            let chance = ulid::Ulid::new().random() % u128::from(PAUSE.subsec_millis() / 2);
+            let pause = PAUSE + Duration::from_millis(u64::try_from(chance).unwrap_or(0));
+            *place.refused.lock() = Some(Instant::now() + pause);
+            unreachable(&e)
         })?;
         Ok(Self {
             client: Arc::new(client),
             prepared: RefCell::new(LruCache::new(PREPARED)),
             who: RefCell::new(None),
             writes: Cell::new(false),
+            patience,
+            lost: Cell::new(false),
         })
     }
 
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.lost.get() || self.client.is_closed()
     }
 
     /// Statements without parameters: `BEGIN`, `COMMIT`, a script.
@@ -77,7 +94,7 @@ impl Session {
     /// Of the server, of the connection, of time.
     pub fn run(&self, script: &str) -> Result<()> {
         let (client, script) = (Arc::clone(&self.client), script.to_owned());
-        wait(STATEMENT + SPARE, async move { client.batch_execute(&script).await })
+        self.wait(async move { client.batch_execute(&script).await })
     }
 
     /// Begins a transaction that writes, on behalf of whoever [`actor`] names.
@@ -99,7 +116,7 @@ impl Session {
         self.tell_who()?;
         let statement = self.prepare(sql, &values)?;
         let client = Arc::clone(&self.client);
-        let changed = wait(STATEMENT + SPARE, async move {
+        let changed = self.wait(async move {
             let bound = Bound::all(values);
             client.execute(&statement, &refs(&bound)).await
         })?;
@@ -114,7 +131,7 @@ impl Session {
         self.tell_who()?;
         let statement = self.prepare(sql, &values)?;
         let client = Arc::clone(&self.client);
-        let rows = wait(STATEMENT + SPARE, async move {
+        let rows = self.wait(async move {
             let bound = Bound::all(values);
             client.query(&statement, &refs(&bound)).await
         })?;
@@ -129,7 +146,7 @@ impl Session {
             return Ok(known.clone());
         }
         let (client, text) = (Arc::clone(&self.client), dialect::postgres(sql));
-        let made = wait(STATEMENT + SPARE, async move { client.prepare_typed(&text, &types).await })?;
+        let made = self.wait(async move { client.prepare_typed(&text, &types).await })?;
         self.prepared.borrow_mut().put(key, made.clone());
         Ok(made)
     }
@@ -150,6 +167,18 @@ impl Session {
         self.run(&script)?;
         *self.who.borrow_mut() = Some(now);
         Ok(())
+    }
+
+    /// An answer that did not come may still come: the connection is then of no use.
+    fn wait<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = std::result::Result<T, tokio_postgres::Error>> + Send + 'static,
+    ) -> Result<T> {
+        let answer = wait(self.patience + SPARE.min(self.patience / 5), work);
+        if matches!(answer, Err(Error::Postgres { code: None, .. })) {
+            self.lost.set(true);
+        }
+        answer
     }
 
     /// After a rollback to a savepoint, which takes settings back too.

@@ -1,9 +1,10 @@
 //! The one thread of a process that writes to PostgreSQL: whatever waits becomes one transaction, under the lock that all processes share.
 
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
-use super::{Place, Session};
-use crate::artifact::{Error, Result};
+use super::{PAUSE, Place, STATEMENT, Session, WRITERS_WAIT};
+use crate::artifact::{Error, Kind, Result};
 use crate::catalog::sql::Connection;
 use crate::catalog::sqlite::{Answer, Commits, Job};
 
@@ -68,10 +69,21 @@ fn begin(place: &Place, slot: &mut Option<Session>, durable: bool) -> Result<()>
         *slot = Some(session);
         return Ok(());
     }
-    let session = Session::open(place)?;
+    let session = open(place)?;
     session.begin(&script)?;
     *slot = Some(session);
     Ok(())
+}
+
+/// A server that starts again, or changes places, is waited for.
+fn open(place: &Place) -> Result<Session> {
+    let end = Instant::now() + WRITERS_WAIT;
+    loop {
+        match Session::open(place, STATEMENT) {
+            Err(e) if e.kind == Kind::StoreUnavailable && Instant::now() < end => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
 }
 
 /// `Err` when the whole transaction is lost.

@@ -50,7 +50,7 @@ impl Readers {
     pub fn scan<T>(&self, f: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         match self {
             Self::File(file) => file.scan(f),
-            Self::Postgres(pool) => pool.snapshot(f),
+            Self::Postgres(pool) => pool.scan(f),
         }
     }
 }

@@ -106,6 +106,10 @@ impl Store {
     /// # Errors
     /// `Busy` when it does not end; of the catalog and the store. What was done stays done.
     pub async fn gc(&self, depth: Depth) -> Result<GcReport> {
+        if self.options.many_machines {
+            let text = "garbage of a catalog that several machines share is not collected yet: what is deleted stays in the store";
+            return Err(Error::new(Kind::Unsupported, text));
+        }
         let deadline = Instant::now() + TURN;
         loop {
             if let Some(report) = self.try_gc(depth).await? {
@@ -119,11 +123,14 @@ impl Store {
         }
     }
 
-    /// Sweeps, unless somebody does (`None`).
+    /// Sweeps, unless somebody does (`None`), or other machines might: the lock is one of this state directory.
     ///
     /// # Errors
     /// As [`Store::gc`].
     pub async fn try_gc(&self, depth: Depth) -> Result<Option<GcReport>> {
+        if self.options.many_machines {
+            return Ok(None);
+        }
         let Some(lock) = SweepLock::try_take(&self.state, self.tenant_name.as_str())? else { return Ok(None) };
         let mut report = GcReport::default();
         self.finish_deletions(&mut report).await?;
