@@ -31,12 +31,7 @@ pub async fn run(context: &Context, args: PushArgs) -> Outcome {
     let plan = plan(&files, &to, args.recursive)?;
     let store = context.open().await?;
     let plan = without_scratch(&store, &to.session, plan).await?;
-    if let Some(attempt) = attempt()? {
-        store.join_attempt(attempt)?;
-    }
-    if let Some(run) = std::env::var("OUTPUTFS_RUN_ID").ok().filter(|v| !v.is_empty()) {
-        store.join_run(run);
-    }
+    join_run(&store)?;
     let pushed = push_all(context, &store, &to.session, plan, &labels).await;
     let closed = store.close().await;
     let (mut done, failed) = pushed;
@@ -143,6 +138,20 @@ fn own_provenance() -> Provenance {
         uid: Some(rustix::process::getuid().as_raw()),
         ..Provenance::default()
     }
+}
+
+/// What a command of `outputfs run` stores by itself is of that run, and of the attempt of its `--step`.
+///
+/// # Errors
+/// `Invalid` when the variables are not as `run` sets them; `Internal` when the store is of another attempt already.
+pub fn join_run(store: &Store) -> Result<()> {
+    if let Some(attempt) = attempt()? {
+        store.join_attempt(attempt)?;
+    }
+    if let Some(run) = std::env::var("OUTPUTFS_RUN_ID").ok().filter(|v| !v.is_empty()) {
+        store.join_run(run);
+    }
+    Ok(())
 }
 
 /// A command of `outputfs run --step` pushes into its attempt.

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::artifact::Error;
+use crate::artifact::amount::count;
 use crate::artifact::name::SessionName;
 use crate::artifact::record::{Session, SessionSummary};
 use crate::artifact::time::Timestamp;
@@ -41,8 +42,8 @@ async fn rm(context: &Context, names: &[SessionName]) -> Outcome {
         let told = json!({ "removed": name.as_str(), "files": gone.files, "directories": gone.directories });
         context.output.object(&told, || {
             format!(
-                "{name}: in the trash with {} files ('outputfs session restore {name}' brings it back)\n",
-                gone.files
+                "{name}: in the trash with {} ('outputfs session restore {name}' brings it back)\n",
+                count(gone.files, "file")
             )
         })?;
     }

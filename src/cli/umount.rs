@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+use crate::artifact::amount::count;
 use crate::artifact::{Error, Kind, Result};
 use crate::cli::args::UmountArgs;
 use crate::cli::failure::{Failure, Outcome};
@@ -67,9 +68,10 @@ async fn killed_meanwhile(context: &Context, mountpoint: &Path, entry: &MountEnt
         return Ok(());
     }
     let text = format!(
-        "unmounted, but its daemon was killed while it ended, and {} files ({} bytes) are not stored yet: they are kept, 'outputfs status' \
+        "unmounted, but its daemon was killed while it ended, before it had stored {} ({} bytes): they are kept, 'outputfs status' \
          lists them, and the next outputfs command goes on",
-        left.artifacts, left.bytes
+        count(left.artifacts, "file"),
+        left.bytes
     );
     Err(Error::new(Kind::TimedOut, text).into())
 }

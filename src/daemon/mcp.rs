@@ -104,6 +104,7 @@ pub async fn run(settings: Settings, args: McpArgs) -> Outcome {
     };
     let context = Context::new(settings);
     let store = context.open().await?;
+    crate::cli::push::join_run(&store)?;
     let settler = store.spawn_settler();
     let recovery = store.spawn_recovery();
     let stop = CancellationToken::new();

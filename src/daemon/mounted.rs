@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifact::name::SessionName;
+use crate::artifact::amount::count;
+use crate::artifact::name::{SessionName, display_bytes};
 use crate::artifact::{Error, Kind, Result};
 use crate::cli::args::{LinkModeArg, McpAccessArg, MountingArgs, ServerArgs};
 use crate::cli::failure::{Failure, Outcome};
@@ -341,18 +342,30 @@ async fn adopt(context: &Context, store: &Store, session: Option<&SessionName>, 
         let adopted = store.adopt(&name, &folder, &labels).await?;
         all.files += adopted.files;
         all.known += adopted.known;
-        all.left_out += adopted.left_out;
+        all.left_out.extend(adopted.left_out);
     }
     if all != Adopted::default() {
         context.output.note(&format!(
-            "{}: {} files became artifacts, {} are in the session already, {} were left out; all of them stay in place underneath",
+            "{}: {} taken in, {} in the session already{}; all stays in place underneath",
             dir.display(),
-            all.files,
+            count(all.files, "file"),
             all.known,
-            all.left_out
+            left_out(&all.left_out)
         ));
     }
     Ok(())
+}
+
+fn left_out(all: &[(Vec<u8>, &str)]) -> String {
+    const NAMED: usize = 10;
+    if all.is_empty() {
+        return String::new();
+    }
+    let named: Vec<_> =
+        all.iter().take(NAMED).map(|(path, why)| format!("'{}' ({why})", display_bytes(path))).collect();
+    let more = all.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(", left out: {}{more}", named.join(", "))
 }
 
 /// Where links are to be served, which the settings know from here on.

@@ -1,6 +1,7 @@
 //! Taking in what a folder holds, before it is mounted over: what lies in it stays there, underneath.
 
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::artifact::name::{Name, SessionName, display_bytes, split_path};
@@ -12,21 +13,22 @@ use crate::engine::push::{PushRequest, PushSource, owner};
 use crate::engine::store::{Store, blocking};
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adopted {
     /// Files that are artifacts now.
     pub files: u64,
     /// Names that the session had already: what it holds there stays.
     pub known: u64,
-    /// Scratch, and what is neither file, directory nor symbolic link.
-    pub left_out: u64,
+    /// Paths and why: scratch, and what is neither file, directory nor symbolic link.
+    pub left_out: Vec<(Vec<u8>, &'static str)>,
 }
 
 enum Found {
     Dir,
     File,
     Link(Vec<u8>),
-    Other,
+    /// Why it is left out.
+    Other(&'static str),
 }
 
 struct Entry {
@@ -54,7 +56,7 @@ impl Store {
         let mut adopted = Adopted::default();
         for entry in entries {
             match entry.found {
-                Found::Other => adopted.left_out += 1,
+                Found::Other(why) => adopted.left_out.push((entry.path, why)),
                 Found::Dir => drop(self.make_dirs(&session, &split_path(&entry.path)?, &mut Vec::new()).await?),
                 Found::File | Found::Link(_) if self.holds(&session, &entry.path).await? => adopted.known += 1,
                 Found::Link(target) => {
@@ -123,7 +125,7 @@ fn walk(dir: &Path, below: &[u8], scratch: &mut dyn FnMut(&[u8], bool) -> bool, 
             return Err(Error::new(Kind::Reserved, text));
         }
         let found = if scratch(&path, kind.is_dir()) {
-            Found::Other
+            Found::Other("scratch")
         } else if kind.is_dir() {
             Found::Dir
         } else if kind.is_file() {
@@ -131,8 +133,12 @@ fn walk(dir: &Path, below: &[u8], scratch: &mut dyn FnMut(&[u8], bool) -> bool, 
         } else if kind.is_symlink() {
             let target = std::fs::read_link(&from).map_err(|e| Error::io(&from, &e))?;
             Found::Link(target.as_os_str().as_bytes().to_vec())
+        } else if kind.is_fifo() {
+            Found::Other("a pipe")
+        } else if kind.is_socket() {
+            Found::Other("a socket")
         } else {
-            Found::Other
+            Found::Other("a device")
         };
         let deeper = matches!(found, Found::Dir);
         all.push(Entry { from: from.clone(), path: path.clone(), found });

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::amount::count;
 use crate::artifact::{Error, Result};
 use crate::engine::store::{Store, blocking};
 
@@ -37,9 +38,12 @@ impl Left {
         let more = self.files.saturating_sub(self.names.len().min(LEFT_SAID) as u64);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!(
-            "{} files ({} bytes) are not in the store: {shown}{more}. They wait in {}, and the next outputfs command with this \
+            "not in the store: {} ({} bytes): {shown}{more}. They wait in {}, and the next outputfs command with this \
              state directory stores them ({})",
-            self.files, self.bytes, self.dir, self.reason
+            count(self.files, "file"),
+            self.bytes,
+            self.dir,
+            self.reason
         )
     }
 }

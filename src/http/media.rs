@@ -48,7 +48,8 @@ impl Media {
     /// With the charset that its bytes are in, where the type is of a text and says none.
     #[must_use]
     pub fn in_charset(mut self, charset: &str) -> Self {
-        if self.guesses_charset() {
+        // (JSON and its kin are UTF-8 unless somebody says otherwise.)
+        if self.guesses_charset() && (self.essence.starts_with("text/") || !charset.eq_ignore_ascii_case("utf-8")) {
             self.header = format!("{}; charset={}", self.essence, charset.to_ascii_lowercase());
             self.bare = false;
         }
@@ -58,7 +59,7 @@ impl Media {
     /// The charset is ours to say.
     #[must_use]
     pub fn guesses_charset(&self) -> bool {
-        self.bare && self.essence.starts_with("text/")
+        self.bare && (self.essence.starts_with("text/") || self.is_text())
     }
 
     /// A picture that a page may hold.
@@ -132,6 +133,17 @@ fn treatment(essence: &str) -> Treatment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_utf8_unless_its_bytes_are_not() {
+        let json = || Media::of("application/json");
+        assert_eq!(json().in_charset("windows-1252").header, "application/json; charset=windows-1252");
+        assert_eq!(json().in_charset("UTF-8").header, "application/json");
+        assert_eq!(Media::of("text/csv").in_charset("UTF-8").header, "text/csv; charset=utf-8");
+        assert!(
+            !Media::of("application/zip").guesses_charset() && !Media::of("text/html; charset=x").guesses_charset()
+        );
+    }
 
     #[test]
     fn what_can_run_script_is_never_safe() {

@@ -208,3 +208,18 @@ fn what_a_folder_holds_is_adopted() {
     sandbox.cli("umount", &["all"]);
     assert_eq!((seen.as_str(), sh("cat all/s2/m", sandbox.path()).as_str()), ("m\ndeep", "m"));
 }
+
+#[test]
+fn what_is_not_adopted_is_named_with_its_reason() {
+    let sandbox = sandbox();
+    sh(
+        "mkdir -p outputs/d; echo 1 > outputs/d/f; mkfifo outputs/pipe; echo 1 > outputs/x.tmp; mkdir outputs/.git; echo 1 > outputs/.git/config",
+        sandbox.path(),
+    );
+    let out = run(&sandbox, &["--session", "demo", "--adopt"], "true").output().expect("it starts");
+    let said = stderr(&out);
+    assert!(out.status.success() && said.contains("1 file taken in, 0 in the session already, left out: "), "{said}");
+    for named in ["'pipe' (a pipe)", "'x.tmp' (scratch)", "'.git' (scratch)"] {
+        assert!(said.contains(named), "{named}: {said}");
+    }
+}

@@ -185,3 +185,33 @@ fn a_sealed_session_takes_no_attempt() {
     assert!(said.contains("sealed"), "{said}");
     assert!(sandbox.try_cli("steps", &["no-such-session"]).status.code() == Some(1));
 }
+
+/// What an agent stores through its MCP server within a step belongs to the attempt, as what it pushes does.
+#[test]
+fn what_comes_by_mcp_within_the_command_is_the_attempts() {
+    let sandbox = Sandbox::new(Store::Local);
+    let program = env!("CARGO_BIN_EXE_outputfs");
+    let script = |name: &str, code: u8| {
+        let client = format!(
+            r#"import json, subprocess, sys
+server = subprocess.Popen([{program:?}, "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def ask(id, method, **params):
+    print(json.dumps({{"jsonrpc": "2.0", "id": id, "method": method, "params": params}}), file=server.stdin, flush=True)
+    return json.loads(server.stdout.readline())
+ask(1, "initialize", protocolVersion="2025-06-18", capabilities={{}}, clientInfo={{"name": "t", "version": "1"}})
+print(json.dumps({{"jsonrpc": "2.0", "method": "notifications/initialized"}}), file=server.stdin, flush=True)
+made = ask(2, "tools/call", name="store_artifact", arguments={{"session_id": "s1", "filename": "{name}", "content": "x"}})
+assert not made["result"].get("isError"), made
+server.stdin.close()
+assert server.wait(30) == 0
+sys.exit({code})"#
+        );
+        std::fs::write(sandbox.path().join("client.py"), client).expect("written");
+        "exec python3 client.py"
+    };
+    ends(&sandbox, "extract", script("first.txt", 7), 7);
+    assert_eq!(listed(&sandbox), ["first.txt"]);
+    ends(&sandbox, "extract", script("second.txt", 0), 0);
+    assert_eq!(listed(&sandbox), ["second.txt"]);
+    consistent(&sandbox);
+}

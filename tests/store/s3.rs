@@ -126,12 +126,16 @@ async fn the_collector_frees_a_bucket_and_ends_uploads_that_nobody_finishes() {
     let hash = outputfs::staging::hash::hash_bytes(&bytes).hash;
     let body = outputfs::blob::Body::Bytes { bytes: bytes.into(), hash };
     store.blobs.put(&store.blob_key(hash), body).await.unwrap();
-    // An upload in parts that nobody finishes, begun by the tool that speaks for S3 itself.
+    // An upload in parts that nobody finishes, begun by another client than ours.
     let (env, key) = (s3_env(), store.blob_key(hash).0);
     let (bucket, prefix) = world.config.store.as_ref().unwrap()[5..].split_once('/').unwrap();
-    let begun = std::process::Command::new("aws")
-        .args(["--endpoint-url", &env.endpoint, "s3api", "create-multipart-upload", "--bucket", bucket])
-        .args(["--key", &format!("{prefix}/{key}")])
+    let begin = "import boto3, sys
+boto3.client('s3', endpoint_url=sys.argv[1]).create_multipart_upload(Bucket=sys.argv[2], Key=sys.argv[3])";
+    let begun = std::process::Command::new("python3")
+        .args(["-c", begin, &env.endpoint, bucket, &format!("{prefix}/{key}")])
+        .env("AWS_ACCESS_KEY_ID", &env.access_key)
+        .env("AWS_SECRET_ACCESS_KEY", &env.secret_key)
+        .env("AWS_DEFAULT_REGION", &env.region)
         .output()
         .unwrap();
     assert!(begun.status.success(), "{}", String::from_utf8_lossy(&begun.stderr));
