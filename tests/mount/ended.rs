@@ -127,7 +127,7 @@ fn umount_tells_what_a_daemon_left_that_was_killed_meanwhile() {
     let out = with_deadline(Duration::from_secs(90), move || umount.wait_with_output().unwrap()).expect("umount ends");
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(3), "{said}");
-    assert!(said.contains("was killed while it ended") && said.contains("1 files (300000 bytes)"), "{said}");
+    assert!(said.contains("was killed while it ended") && said.contains("1 file (300000 bytes)"), "{said}");
     refusing.proxy.always(Fault::Pass);
     m.remount();
     assert_eq!(std::fs::read(m.join("large.bin")).unwrap(), vec![b'x'; 300_000]);
@@ -154,7 +154,7 @@ fn run_tells(durability: &str) {
     let out = run.args(["--", "sh", "-c", "head -c 300000 /dev/zero > outputs/large.bin"]).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(3), "{said}");
-    for word in ["1 files (300000 bytes)", "s1/large.bin", sandbox.state_dir().join("mounts").to_str().unwrap()] {
+    for word in ["1 file (300000 bytes)", "s1/large.bin", sandbox.state_dir().join("mounts").to_str().unwrap()] {
         assert!(said.contains(word), "no '{word}' in: {said}");
     }
     refusing.proxy.always(Fault::Pass);

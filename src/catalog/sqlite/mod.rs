@@ -27,7 +27,6 @@ mod find;
 mod guard;
 mod labels;
 mod links;
-mod log_file;
 mod make;
 mod paths;
 mod quotas;

@@ -68,8 +68,16 @@ impl Reserve {
 
     /// Before the first connection: it makes files of its own.
     pub fn for_opening(&self) {
-        if self.free().is_some_and(|free| free < FOR_OPENING) {
+        let Some(free) = self.free() else { return };
+        if free < FOR_OPENING {
             self.give();
+        }
+        // What was freed a moment ago is counted as free, and cannot be had before the file system's journal is committed. `SQLite` maps the
+        // log's index, and a page of it for which there is no block ends the process (SIGBUS).
+        if free < 4 * FOR_OPENING
+            && let Err(e) = rustix::fs::syncfs(&self.file)
+        {
+            tracing::debug!(error = %e, "what was freed may be had a moment later");
         }
         self.spare_inodes();
         self.look();
